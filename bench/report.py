@@ -1,0 +1,84 @@
+"""What is shown of records: QPS at fixed recalls, ratios to one peer, and the recall/QPS plot."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from .metrics import pareto, qps_at
+from .results import Record
+
+TARGETS = (0.90, 0.95, 0.99)
+_MODE_NAMES = {"single": "one query a call", "batch": "all queries in one call"}
+
+Cell = str | float | None
+
+
+def _grouped(records: Iterable[Record], by_build: bool) -> dict[str, list[Record]]:
+    groups: dict[str, list[Record]] = {}
+    for record in records:
+        name = " ".join([record.peer, *(f"{k}={v}" for k, v in record.build.items() if by_build)])
+        groups.setdefault(name, []).append(record)
+    return groups
+
+
+def _points(records: Iterable[Record]) -> list[tuple[float, float]]:
+    return [(record.recall, record.qps) for record in records]
+
+
+def table(records: Sequence[Record], ratio_to: str | None = None) -> tuple[list[str], list[list[Cell]]]:
+    """Columns and rows, one row an index, of records of one mode, data set and k.
+
+    QPS at a recall is interpolated (:func:`.metrics.qps_at`); a ratio is to all indexes of the peer
+    `ratio_to` together. Latency and distances per query are those of the fastest setting that reaches recall
+    0.95. Raises ValueError where no record is of `ratio_to`.
+    """
+    columns = ["index", *(f"QPS@{target:.2f}" for target in TARGETS)]
+    base = _points(record for record in records if record.peer == ratio_to)
+    if ratio_to is not None:
+        if not base:
+            raise ValueError(f"no results of {ratio_to!r}; there are {sorted({r.peer for r in records})}")
+        columns += [f"ratio@{target:.2f}" for target in TARGETS]
+    columns += ["best recall", "p50 ms", "p95 ms", "p99 ms", "distances", "build s", "index MB", "peak MB"]
+    rows = []
+    for name, group in _grouped(records, by_build=True).items():
+        speeds = [qps_at(_points(group), target) for target in TARGETS]
+        row: list[Cell] = [name, *speeds]
+        if ratio_to is not None:
+            bases = [qps_at(base, target) for target in TARGETS]
+            row += [own / other if own and other else None for own, other in zip(speeds, bases, strict=True)]
+        enough = [record for record in group if record.recall >= 0.95]
+        at = max(enough, key=lambda record: record.qps) if enough else None
+        row += [max(record.recall for record in group)]
+        row += [at.p50_ms, at.p95_ms, at.p99_ms, at.distance_computations] if at else [None] * 4
+        first = group[0]
+        row += [first.build_seconds, first.index_bytes / 1e6, first.peak_rss_bytes / 1e6]
+        rows.append(row)
+    return columns, rows
+
+
+def groups(records: Iterable[Record]) -> dict[str, list[Record]]:
+    """Records that belong in one table, by its title: one data set, k and mode."""
+    result: dict[str, list[Record]] = {}
+    for record in records:
+        title = f"{record.dataset}, k = {record.k}, one thread, {_MODE_NAMES[record.mode]}"
+        result.setdefault(title, []).append(record)
+    return result
+
+
+def plot(records: Sequence[Record], path: Path, title: str) -> None:
+    """Draw recall against QPS, a line for the front of every peer, to a PNG file; needs matplotlib."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 6), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    for number, (name, group) in enumerate(sorted(_grouped(records, by_build=False).items())):
+        recalls, speeds = zip(*pareto(_points(group)), strict=True)
+        axes.plot(recalls, speeds, marker="os^Dv*Pph"[number // 10 % 9], markersize=4, label=name)
+    axes.set(xlabel=f"recall@{records[0].k}", ylabel="queries per second", yscale="log", title=title)
+    axes.grid(True, which="both", alpha=0.3)
+    axes.legend(fontsize="small")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=120)

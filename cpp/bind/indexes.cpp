@@ -1,0 +1,259 @@
+#include <pybind11/stl.h>
+
+#include <algorithm>
+#include <memory>
+#include <utility>
+
+#include "bind/arrays.h"
+#include "core/error.h"
+#include "flat/flat_index.h"
+#include "hnsw/hnsw_index.h"
+
+namespace annlib::bind {
+namespace {
+
+using Release = py::gil_scoped_release;
+
+py::dict dict_of(const SearchCost& cost) {
+  py::dict stats;
+  stats["distance_computations"] = cost.distances;
+  stats["hops"] = cost.hops;
+  stats["rerank_computations"] = cost.reranked;
+  return stats;
+}
+
+/// The filter arguments of a search call, kept alive while it runs.
+class FilterArguments {
+ public:
+  FilterArguments(std::optional<MaskArray> mask, std::optional<IdArray> ids)
+      : mask_(std::move(mask)), ids_(std::move(ids)) {
+    if (mask_) filter_ = RowFilter::mask({mask_->data(), static_cast<std::size_t>(mask_->size())});
+    if (ids_) filter_ = RowFilter::ids(span_of(*ids_));
+  }
+  const RowFilter* get() const { return filter_ ? &*filter_ : nullptr; }
+
+ private:
+  std::optional<MaskArray> mask_;
+  std::optional<IdArray> ids_;
+  std::optional<RowFilter> filter_;
+};
+
+py::tuple search(const Index& index, const py::array& queries, std::size_t k, std::size_t ef,
+                 std::optional<MaskArray> mask, std::optional<IdArray> ids, int threads) {
+  const VectorBlock block = block_of(queries, "queries");
+  const FilterArguments filter(std::move(mask), std::move(ids));
+  const auto n = static_cast<py::ssize_t>(block.count);
+  IdArray found({n, static_cast<py::ssize_t>(k)});
+  py::array_t<float> distances({n, static_cast<py::ssize_t>(k)});
+  IdArray counts(n);
+  const SearchOutput out{found.mutable_data(), distances.mutable_data(), counts.mutable_data()};
+  SearchCost cost;
+  {
+    Release release;
+    cost = index.search(block, {k, ef, filter.get(), threads}, out);
+  }
+  return py::make_tuple(found, distances, counts, dict_of(cost));
+}
+
+template <class T>
+py::array_t<T> array_of(std::vector<T> values) {
+  auto* kept = new std::vector<T>(std::move(values));
+  const py::capsule owner(kept, [](void* p) { delete static_cast<std::vector<T>*>(p); });
+  return py::array_t<T>(static_cast<py::ssize_t>(kept->size()), kept->data(), owner);
+}
+
+py::tuple search_radius(const Index& index, const py::array& queries, float radius, std::size_t ef,
+                        std::optional<MaskArray> mask, std::optional<IdArray> ids, int threads) {
+  const VectorBlock block = block_of(queries, "queries");
+  const FilterArguments filter(std::move(mask), std::move(ids));
+  RadiusResult result;
+  {
+    Release release;
+    result = index.search_radius(block, radius, {0, ef, filter.get(), threads});
+  }
+  return py::make_tuple(array_of(std::move(result.lims)), array_of(std::move(result.ids)),
+                        array_of(std::move(result.distances)), dict_of(result.cost));
+}
+
+py::array get(const Index& index, const IdArray& ids) {
+  py::array out(py::dtype(name_of(index.dtype())), {ids.size(), static_cast<py::ssize_t>(index.dim())});
+  auto* data = static_cast<std::byte*>(out.mutable_data());
+  const auto span = span_of(ids);
+  Release release;
+  index.get(span, data);
+  return out;
+}
+
+py::array_t<bool> contains(const Index& index, const IdArray& ids) {
+  py::array_t<bool> out(ids.size());
+  bool* data = out.mutable_data();
+  const auto span = span_of(ids);
+  Release release;
+  index.contains(span, data);
+  return out;
+}
+
+// The index's own sections and, behind them, those of the Python layer.
+template <class F>
+void with_all_sections(const Index& index, const py::dict& extra, F&& f) {
+  const auto more = sections_of(extra);
+  Release release;
+  index.with_sections([&](const std::string& kind, const std::vector<storage::SectionView>& own) {
+    std::vector<storage::SectionView> all(own);
+    all.insert(all.end(), more.begin(), more.end());
+    f(kind, all);
+  });
+}
+
+void write(const Index& index, const std::string& path, const py::dict& extra) {
+  with_all_sections(index, extra, [&](const std::string& kind, const std::vector<storage::SectionView>& sections) {
+    storage::write_container(path, kind, sections);
+  });
+}
+
+py::bytes dump(const Index& index, const py::dict& extra) {
+  std::vector<std::byte> bytes;
+  with_all_sections(index, extra, [&](const std::string& kind, const std::vector<storage::SectionView>& sections) {
+    bytes = storage::container_bytes(kind, sections);
+  });
+  return py::bytes(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+}
+
+void visit_sections(const Index& index, const py::function& visit) {
+  Release release;
+  index.with_sections([&](const std::string&, const std::vector<storage::SectionView>& sections) {
+    py::gil_scoped_acquire gil;
+    for (const storage::SectionView& section : sections) {
+      visit(section.name, section.shape, py::memoryview::from_memory(section.bytes.data(), section.bytes.size()));
+    }
+  });
+}
+
+template <class T>
+std::shared_ptr<T> open(const std::shared_ptr<storage::Container>& file) {
+  Release release;
+  try {
+    return T::open(file);
+  } catch (const CorruptError& error) {
+    if (file->path().empty()) throw;
+    throw CorruptError(file->path() + ": " + error.what());
+  }
+}
+
+}  // namespace
+
+void bind_indexes(py::module_& m) {
+  py::class_<Index, std::shared_ptr<Index>>(m, "Index", "What all indexes do alike. Thread-safe.")
+      .def(
+          "add",
+          [](Index& index, const py::array& vectors, const IdArray& ids, bool update, int threads,
+             const py::object& progress) {
+            const VectorBlock block = block_of(vectors, "vectors");
+            const auto span = span_of(ids);
+            const Progress report = progress_of(progress);
+            Release release;
+            index.add(block, span, update ? OnConflict::update : OnConflict::raise, threads, report);
+          },
+          py::arg("vectors"), py::arg("ids"), py::arg("update"), py::arg("threads"), py::arg("progress"))
+      .def(
+          "update",
+          [](Index& index, const py::array& vectors, const IdArray& ids, int threads) {
+            const VectorBlock block = block_of(vectors, "vectors");
+            const auto span = span_of(ids);
+            const Progress report = progress_of(py::none());
+            Release release;
+            index.update(block, span, threads, report);
+          },
+          py::arg("vectors"), py::arg("ids"), py::arg("threads"))
+      .def(
+          "remove",
+          [](Index& index, const IdArray& ids, int threads) {
+            const auto span = span_of(ids);
+            Release release;
+            index.remove(span, threads);
+          },
+          py::arg("ids"), py::arg("threads"))
+      .def(
+          "compact",
+          [](Index& index, int threads, const py::object& progress) {
+            const Progress report = progress_of(progress);
+            Release release;
+            index.compact(threads, report);
+          },
+          py::arg("threads"), py::arg("progress"))
+      .def("search", &search, py::arg("queries"), py::arg("k"), py::arg("ef"), py::arg("mask"), py::arg("ids"),
+           py::arg("threads"))
+      .def("search_radius", &search_radius, py::arg("queries"), py::arg("radius"), py::arg("ef"), py::arg("mask"),
+           py::arg("ids"), py::arg("threads"))
+      .def("get", &get, py::arg("ids"))
+      .def("contains", &contains, py::arg("ids"))
+      .def(
+          "ids", [](const Index& index) {
+            std::vector<std::int64_t> ids;
+            {
+              Release release;
+              ids = index.ids();
+            }
+            return array_of(std::move(ids));
+          })
+      .def("write", &write, py::arg("path"), py::arg("extra"))
+      .def("dump", &dump, py::arg("extra"))
+      .def("visit_sections", &visit_sections, py::arg("visit"))
+      .def("__len__", &Index::size, py::call_guard<Release>())
+      .def_property_readonly("memory_bytes", py::cpp_function(&Index::memory_bytes, py::call_guard<Release>()))
+      .def_property_readonly("dim", &Index::dim)
+      .def_property_readonly("dtype", [](const Index& index) { return name_of(index.dtype()); })
+      .def_property_readonly("metric", [](const Index& index) { return name_of(index.metric()); });
+
+  py::class_<FlatIndex, Index, std::shared_ptr<FlatIndex>>(m, "FlatIndex")
+      .def(py::init([](std::uint32_t dim, const std::string& dtype, const std::string& metric) {
+             return std::make_shared<FlatIndex>(dim, parse_dtype(dtype), parse_metric(metric));
+           }),
+           py::arg("dim"), py::arg("dtype"), py::arg("metric"))
+      .def_static("open", &open<FlatIndex>, py::arg("file"));
+
+  py::class_<HnswIndex, Index, std::shared_ptr<HnswIndex>>(m, "HnswIndex")
+      .def(py::init([](std::uint32_t dim, const std::string& dtype, const std::string& metric, std::uint32_t big_m,
+                       std::uint32_t ef_construction, const std::string& codec, std::uint64_t seed) {
+             HnswParams params;
+             params.dim = dim;
+             params.dtype = parse_dtype(dtype);
+             params.metric = parse_metric(metric);
+             params.m = big_m;
+             params.ef_construction = ef_construction;
+             params.codec = codec;
+             params.seed = seed;
+             return std::make_shared<HnswIndex>(params);
+           }),
+           py::arg("dim"), py::arg("dtype"), py::arg("metric"), py::arg("M"), py::arg("ef_construction"),
+           py::arg("codec"), py::arg("seed"))
+      .def_static("open", &open<HnswIndex>, py::arg("file"))
+      .def_property_readonly("M", [](const HnswIndex& index) { return index.params().m; })
+      .def_property_readonly("ef_construction", [](const HnswIndex& index) { return index.params().ef_construction; })
+      .def_property_readonly("seed", [](const HnswIndex& index) { return index.params().seed; })
+      .def_property_readonly("codec_asked", [](const HnswIndex& index) { return index.params().codec; })
+      .def_property_readonly("codec", [](const HnswIndex& index) { return index.codec().name; })
+      .def_property_readonly("codec_reason", [](const HnswIndex& index) { return index.codec().reason; })
+      .def("unreachable", &HnswIndex::unreachable, py::call_guard<Release>(),
+           "How many live items no walk from the entry point can find.")
+      .def("counts", [](const HnswIndex& index) {
+        HnswIndex::Counts counts;
+        {
+          Release release;
+          counts = index.counts();
+        }
+        py::dict result;
+        result["live"] = counts.live;
+        result["dead"] = counts.dead;
+        result["twins"] = counts.twins;
+        result["levels"] = counts.levels;
+        result["links"] = counts.links;
+        result["vector_bytes"] = counts.vector_bytes;
+        result["code_bytes"] = counts.code_bytes;
+        result["graph_bytes"] = counts.graph_bytes;
+        result["codec_error"] = counts.codec_error;
+        return result;
+      });
+}
+
+}  // namespace annlib::bind

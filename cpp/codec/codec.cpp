@@ -1,0 +1,182 @@
+#include "codec/codec.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+
+#include "codec/float16.h"
+#include "codec/int8.h"
+#include "core/error.h"
+#include "core/parallel.h"
+#include "core/random.h"
+
+namespace annlib {
+namespace {
+
+using Factory = std::unique_ptr<Codec> (*)(Metric, std::uint32_t);
+
+struct Entry {
+  const char* name;
+  Factory make;  // nullptr: not a codec of its own
+};
+
+template <class C>
+std::unique_ptr<Codec> make(Metric metric, std::uint32_t dim) {
+  return std::make_unique<C>(metric, dim);
+}
+
+constexpr Entry kCodecs[] = {
+    {"auto", nullptr},
+    {"float32", nullptr},
+    {"float16", make<Float16Codec>},
+    {"int8", make<Int8Codec>},
+};
+
+// Below this a code saves less than the second look at the vectors costs.
+constexpr std::uint32_t kAutoFromDim = 32;
+constexpr std::size_t kTrainRows = 65536;
+
+void scale(float* x, std::uint32_t dim, float by) {
+  for (std::uint32_t i = 0; i < dim; ++i) x[i] *= by;
+}
+
+}  // namespace
+
+std::unique_ptr<Codec> make_codec(std::string_view name, Metric metric, std::uint32_t dim) {
+  for (const Entry& entry : kCodecs) {
+    if (name == entry.name && entry.make != nullptr) return entry.make(metric, dim);
+  }
+  return nullptr;
+}
+
+std::vector<std::string> codec_names() {
+  std::vector<std::string> names;
+  for (const Entry& entry : kCodecs) names.emplace_back(entry.name);
+  return names;
+}
+
+CodecChoice choose_codec(const std::string& asked, DType dtype, std::uint32_t dim) {
+  const std::vector<std::string> names = codec_names();
+  if (std::find(names.begin(), names.end(), asked) == names.end()) {
+    std::string all;
+    for (const std::string& name : names) all += (all.empty() ? "" : ", ") + name;
+    throw ValueError("unknown codec '" + asked + "'; there are: " + all);
+  }
+  if (is_integer(dtype)) return {"float32", "8-bit vectors are walked on as they are"};
+  if (asked == "float16" && dtype == DType::f16) return {"float32", "the vectors are float16 already"};
+  if (asked != "auto") return {asked, "as asked"};
+  if (dim < kAutoFromDim) return {"float32", "dim " + std::to_string(dim) + " is too small for codes to pay"};
+  return {"int8", "8-bit codes are read " + std::to_string(dtype_size(dtype)) + " times faster than the vectors"};
+}
+
+CodeSpace::CodeSpace(const Table& table, std::unique_ptr<Codec> codec)
+    : table_(&table), codec_(std::move(codec)), stride_(row_stride(codec_->code_bytes())) {}
+
+float* CodeSpace::load(const void* vector, DType dtype, QueryBuffer& buffer) const {
+  float* wide = buffer.need_floats(table_->dim());
+  widen(vector, dtype, table_->dim(), wide);
+  return wide;
+}
+
+Scan CodeSpace::bind(const float* vector, QueryBuffer& buffer) const {
+  Scan scan;
+  scan.rows.data = codes_.data();
+  scan.rows.stride = stride_;
+  scan.rows.dim = table_->dim();
+  scan.rows.tail_offset = codec_->tail_offset();
+  scan.rows.prefetch_bytes = static_cast<std::uint32_t>(stride_);
+  codec_->prepare(vector, buffer, scan);
+  return scan;
+}
+
+Scan CodeSpace::prepare(const QueryView& query, QueryBuffer& buffer) const {
+  float* wide = load(query.data, query.dtype, buffer);
+  if (table_->metric() == Metric::cosine) {
+    const float sum = simd::kernels().norm2(wide, table_->dim());
+    if (sum > 0) scale(wide, table_->dim(), 1.0f / std::sqrt(sum));
+  }
+  return bind(wide, buffer);
+}
+
+Scan CodeSpace::prepare_row(Slot slot, QueryBuffer& buffer) const {
+  float* wide = load(table_->row(slot), table_->dtype(), buffer);
+  if (table_->metric() == Metric::cosine) scale(wide, table_->dim(), table_->reciprocal_norm(slot));
+  return bind(wide, buffer);
+}
+
+bool CodeSpace::encode_row(Slot slot, float* wide) {
+  widen(table_->row(slot), table_->dtype(), table_->dim(), wide);
+  if (table_->metric() == Metric::cosine) scale(wide, table_->dim(), table_->reciprocal_norm(slot));
+  return codec_->encode(wide, codes_.data() + slot * stride_);
+}
+
+void CodeSpace::train(std::span<const Slot> slots, int threads) {
+  const std::uint32_t dim = table_->dim();
+  const std::span<const Slot> sample = slots.first(std::min(slots.size(), kTrainRows));
+  if (!sample.empty()) {
+    Array<float> rows(sample.size() * dim);
+    for (std::size_t i = 0; i < sample.size(); ++i) {
+      widen(table_->row(sample[i]), table_->dtype(), dim, &rows[i * dim]);
+      if (table_->metric() == Metric::cosine) scale(&rows[i * dim], dim, table_->reciprocal_norm(sample[i]));
+    }
+    codec_->train(rows.data(), sample.size());
+  }
+  grow();
+  std::atomic<std::size_t> outside{0};
+  parallel_for(table_->slots(), 1024, threads, [&](std::size_t begin, std::size_t end, int) {
+    std::vector<float> wide(dim);
+    std::size_t missed = 0;
+    for (std::size_t slot = begin; slot < end; ++slot) missed += !encode_row(static_cast<Slot>(slot), wide.data());
+    outside += missed;
+  });
+  trained_on_ = slots.size();
+  outside_ = 0;
+  measure_error(sample);
+}
+
+void CodeSpace::measure_error(std::span<const Slot> sample) {
+  constexpr std::size_t kPairs = 2048;
+  const StoredSpace exact(*table_);
+  QueryBuffer coded_buffer, exact_buffer;
+  double sum = 0;
+  std::size_t n = 0;
+  for (std::size_t i = 0; i < kPairs && sample.size() > 1; ++i) {
+    const auto size = static_cast<std::uint32_t>(sample.size());
+    const Slot a = sample[to_below(random64(0, 1, i), size)];
+    const Slot b = sample[to_below(random64(0, 2, i), size)];
+    if (a == b) continue;
+    float coded, truth;
+    prepare_row(a, coded_buffer).score(&b, 1, &coded);
+    exact.prepare_row(a, exact_buffer).score(&b, 1, &truth);
+    sum += (static_cast<double>(coded) - truth) * (static_cast<double>(coded) - truth);
+    ++n;
+  }
+  error_ = n > 0 ? static_cast<float>(std::sqrt(sum / static_cast<double>(n))) : 0.0f;
+}
+
+void CodeSpace::grow() { codes_.resize(table_->slots() * stride_); }
+
+void CodeSpace::encode(Slot slot) {
+  std::vector<float> wide(table_->dim());
+  outside_ += !encode_row(slot, wide.data());
+}
+
+// Every training looks at all rows once, so it must not be due more often than each hundredth row or so.
+bool CodeSpace::wants_training() const {
+  return table_->live() >= 2 * trained_on_ + 16 || outside_ > 16 + table_->live() / 100;
+}
+
+void CodeSpace::restore(Array<std::byte> codes, std::span<const float> params, float error) {
+  if (codes.size() != table_->slots() * stride_) throw CorruptError("the codes do not fit the vectors");
+  if (!std::isfinite(error) || error < 0) throw CorruptError("the codec's error is not a number");
+  for (float p : params) {
+    if (!std::isfinite(p)) throw CorruptError("a parameter of the codec is not finite");
+  }
+  if (!codec_->restore(params)) throw CorruptError("the codec's parameters do not fit the vectors");
+  codes_ = std::move(codes);
+  error_ = error;
+  trained_on_ = table_->live();
+  outside_ = 0;
+}
+
+}  // namespace annlib

@@ -1,0 +1,101 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "codec/space.h"
+#include "core/buffer.h"
+#include "core/types.h"
+#include "simd/simd.h"
+#include "table/table.h"
+
+namespace annlib {
+
+/// How a vector is compressed for traversal. A codec learns its parameters from a sample, turns a vector into a code
+/// of fixed size, and a query into something that a kernel scores against codes. To add one: a class of this shape in
+/// a file of its own, and a line in codec.cpp's table.
+///
+/// Vectors come as float32, of unit length (or zero) when the metric is cosine. Distances are approximations in the
+/// metric's own unit. After train() all members are const and may be called from any thread.
+class Codec {
+ public:
+  virtual ~Codec() = default;
+  virtual std::string_view name() const = 0;
+  /// The parameters that describe a trained codec: what to_params() gives, from_params() takes.
+  virtual std::vector<float> params() const = 0;
+  /// False unless the parameters are ones that params() could have given.
+  virtual bool restore(std::span<const float> params) = 0;
+  /// `sample` is n x dim, n >= 1.
+  virtual void train(const float* sample, std::size_t n) = 0;
+  /// Bytes of a code, its tail included.
+  virtual std::size_t code_bytes() const = 0;
+  virtual std::uint32_t tail_offset() const = 0;
+  /// Writes code_bytes(). Returns false if the vector lies outside of what the codec was trained for, so that its
+  /// code is a poor one.
+  virtual bool encode(const float* vector, std::byte* code) const = 0;
+  /// Fills scan.query and scan.scorer. `vector` may lie in buffer.floats.
+  virtual void prepare(const float* vector, QueryBuffer& buffer, Scan& scan) const = 0;
+};
+
+/// "float16", "int8"; nullptr for another name.
+std::unique_ptr<Codec> make_codec(std::string_view name, Metric metric, std::uint32_t dim);
+
+/// All names that an index takes, "auto" and "float32" among them.
+std::vector<std::string> codec_names();
+
+struct CodecChoice {
+  std::string name;    ///< a codec's name; "float32" walks on the stored vectors, whatever their dtype
+  std::string reason;  ///< for people
+};
+
+/// Resolves "auto", and the codecs that say nothing new about a dtype. ValueError for an unknown name.
+CodecChoice choose_codec(const std::string& asked, DType dtype, std::uint32_t dim);
+
+/// The codes of a table's rows, slot by slot. encode() and train() are for one thread with no reader beside it.
+class CodeSpace final : public Space {
+ public:
+  CodeSpace(const Table& table, std::unique_ptr<Codec> codec);
+
+  Scan prepare(const QueryView& query, QueryBuffer& buffer) const override;
+  Scan prepare_row(Slot slot, QueryBuffer& buffer) const override;
+
+  const Codec& codec() const { return *codec_; }
+  /// Typical error of a code's distance (root mean square), measured on the training sample.
+  float error() const { return error_; }
+
+  /// Learns from at most 65,536 of `slots`, the first ones, and makes the codes of all rows anew.
+  void train(std::span<const Slot> slots, int threads);
+  /// Makes room for all rows of the table.
+  void grow();
+  /// Makes a row's code; the room must be there.
+  void encode(Slot slot);
+  /// True when so many vectors fell outside of what the codec knows that training again would pay.
+  bool wants_training() const;
+  void permute(const std::vector<Slot>& position) { permute_rows(codes_.data(), stride_, position); }
+
+  std::size_t memory_bytes() const { return codes_.bytes().size(); }
+  const Array<std::byte>& codes() const { return codes_; }
+  std::size_t stride() const { return stride_; }
+  /// Throws CorruptError unless the parts fit the table.
+  void restore(Array<std::byte> codes, std::span<const float> params, float error);
+
+ private:
+  bool encode_row(Slot slot, float* wide);
+  void measure_error(std::span<const Slot> sample);
+  Scan bind(const float* vector, QueryBuffer& buffer) const;
+  float* load(const void* vector, DType dtype, QueryBuffer& buffer) const;
+
+  const Table* table_;
+  std::unique_ptr<Codec> codec_;
+  std::size_t stride_;
+  Array<std::byte> codes_;
+  float error_ = 0;
+  std::size_t trained_on_ = 0, outside_ = 0;
+};
+
+}  // namespace annlib

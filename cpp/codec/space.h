@@ -1,0 +1,64 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "core/buffer.h"
+#include "core/types.h"
+#include "simd/simd.h"
+#include "table/table.h"
+#include "table/vectors.h"
+
+namespace annlib {
+
+/// One query, bound to the rows it is scored against. Valid while the rows stay where they are.
+struct Scan {
+  simd::Query query;
+  simd::Rows rows;
+  simd::Scorer scorer;
+
+  void score(const Slot* slots, std::size_t n, float* out) const { scorer.ids(query, rows, slots, n, out); }
+  void score_range(Slot first, std::size_t n, float* out) const { scorer.range(query, rows, first, n, out); }
+};
+
+/// Memory for a query in its prepared form; kept and reused by whoever searches.
+struct QueryBuffer {
+  Array<float> floats;
+  Array<std::byte> bytes;
+
+  float* need_floats(std::size_t n) {
+    if (floats.size() < n) floats.resize(n);
+    return floats.data();
+  }
+  template <class T>
+  T* need(std::size_t n) {
+    if (bytes.size() < n * sizeof(T)) bytes.resize(n * sizeof(T));
+    return reinterpret_cast<T*>(bytes.data());
+  }
+};
+
+/// Rows in some representation, and how far a query is from them. Graphs walk over a space and do not know which.
+/// Virtual once a query, never once a distance. const members may be called from any thread.
+class Space {
+ public:
+  virtual ~Space() = default;
+  virtual Scan prepare(const QueryView& query, QueryBuffer& buffer) const = 0;
+  /// The row of a slot as the query, for building; its distances order as prepare()'s do.
+  virtual Scan prepare_row(Slot slot, QueryBuffer& buffer) const = 0;
+};
+
+/// The stored vectors themselves: exact distances in the metric's own unit, in integers for integer dtypes.
+class StoredSpace final : public Space {
+ public:
+  explicit StoredSpace(const Table& table) : table_(&table) {}
+  Scan prepare(const QueryView& query, QueryBuffer& buffer) const override;
+  Scan prepare_row(Slot slot, QueryBuffer& buffer) const override;
+
+ private:
+  Scan bind(simd::Pair pair, const void* data, float reciprocal_norm) const;
+
+  const Table* table_;
+};
+
+}  // namespace annlib

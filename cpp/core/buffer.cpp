@@ -1,0 +1,109 @@
+#include "core/buffer.h"
+
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+#include <new>
+
+namespace annlib {
+namespace {
+
+constexpr std::size_t kHugePage = std::size_t{2} << 20;
+constexpr std::size_t kMapFrom = std::size_t{1} << 20;   // below this the heap is the better place
+constexpr std::size_t kHugeFrom = std::size_t{4} << 20;  // below this a huge page would waste more than it saves
+
+std::size_t round_up(std::size_t n, std::size_t to) { return (n + to - 1) / to * to; }
+
+// Address space for `bytes`, starting on a huge-page boundary. Pages cost nothing until they are touched.
+std::byte* map_aligned(std::size_t bytes) {
+  const std::size_t padded = bytes + kHugePage;
+  void* raw = mmap(nullptr, padded, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (raw == MAP_FAILED) throw std::bad_alloc();
+  auto* begin = static_cast<std::byte*>(raw);
+  auto* aligned = reinterpret_cast<std::byte*>(round_up(reinterpret_cast<std::uintptr_t>(begin), kHugePage));
+  if (aligned > begin) munmap(begin, static_cast<std::size_t>(aligned - begin));
+  const std::size_t behind = padded - bytes - static_cast<std::size_t>(aligned - begin);
+  if (behind > 0) munmap(aligned + bytes, behind);
+#ifdef MADV_HUGEPAGE
+  if (bytes >= kHugeFrom) madvise(aligned, bytes, MADV_HUGEPAGE);
+#endif
+  return aligned;
+}
+
+void release(std::byte* data, std::size_t capacity, bool mapped) {
+  if (mapped) {
+    munmap(data, capacity);
+  } else {
+    std::free(data);
+  }
+}
+
+}  // namespace
+
+Buffer Buffer::view(std::span<std::byte> bytes, std::shared_ptr<const void> owner) {
+  Buffer buffer;
+  buffer.data_ = bytes.data();
+  buffer.size_ = buffer.used_ = bytes.size();
+  buffer.owner_ = std::move(owner);
+  return buffer;
+}
+
+Buffer::~Buffer() {
+  if (capacity_ > 0) release(data_, capacity_, mapped_);
+}
+
+void Buffer::swap(Buffer& other) noexcept {
+  std::swap(data_, other.data_);
+  std::swap(size_, other.size_);
+  std::swap(used_, other.used_);
+  std::swap(capacity_, other.capacity_);
+  std::swap(mapped_, other.mapped_);
+  owner_.swap(other.owner_);
+}
+
+void Buffer::resize(std::size_t bytes) {
+  if (bytes > size_ && bytes > capacity_) reallocate(bytes <= 64 ? 64 : std::max(bytes, size_ + size_ / 2));
+  if (bytes > size_) {
+    const std::size_t dirty = std::min(bytes, used_);
+    if (dirty > size_) std::memset(data_ + size_, 0, dirty - size_);
+  }
+  size_ = bytes;
+  used_ = std::max(used_, bytes);
+}
+
+void Buffer::reserve(std::size_t bytes) {
+  if (bytes > capacity_ && bytes > size_) reallocate(bytes);
+}
+
+void Buffer::reallocate(std::size_t capacity) {
+  const bool map = capacity >= kMapFrom;
+  capacity = round_up(capacity, map ? kHugePage : 64);
+  std::byte* fresh;
+  if (map) {
+    fresh = map_aligned(capacity);
+  } else {
+    fresh = static_cast<std::byte*>(std::aligned_alloc(64, capacity));
+    if (fresh == nullptr) throw std::bad_alloc();
+    std::memset(fresh, 0, capacity);
+  }
+  bool moved = false;
+#ifdef MREMAP_FIXED
+  if (map && mapped_ && capacity_ > 0) {
+    // Moves page tables, not bytes. The target range is ours already, so the kernel replaces it.
+    moved = mremap(data_, capacity_, capacity_, MREMAP_MAYMOVE | MREMAP_FIXED, fresh) != MAP_FAILED;
+  }
+#endif
+  if (!moved) {
+    if (size_ > 0) std::memcpy(fresh, data_, size_);
+    if (capacity_ > 0) release(data_, capacity_, mapped_);
+    used_ = size_;
+  }
+  data_ = fresh;
+  capacity_ = capacity;
+  mapped_ = map;
+  owner_.reset();
+}
+
+}  // namespace annlib

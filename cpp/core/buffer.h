@@ -1,0 +1,87 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <type_traits>
+#include <utility>
+
+namespace annlib {
+
+/// Growable, zero-filled bytes, aligned to 64 at least. Large ones lie on huge pages where the system grants them and
+/// grow by remapping pages instead of copying. A buffer may instead be a view of somebody else's bytes (a mapped
+/// file); it becomes its own copy the first time it has to grow. Not thread-safe.
+class Buffer {
+ public:
+  Buffer() = default;
+  Buffer(Buffer&& other) noexcept { swap(other); }
+  Buffer& operator=(Buffer&& other) noexcept {
+    Buffer(std::move(other)).swap(*this);
+    return *this;
+  }
+  ~Buffer();
+
+  static Buffer view(std::span<std::byte> bytes, std::shared_ptr<const void> owner);
+
+  std::byte* data() { return data_; }
+  const std::byte* data() const { return data_; }
+  std::size_t size() const { return size_; }
+
+  /// New bytes are zero; old ones stay, at a new address perhaps. Strong guarantee on std::bad_alloc.
+  void resize(std::size_t bytes);
+  /// Makes the next resize() up to `bytes` free of moves, and takes no more memory than that.
+  void reserve(std::size_t bytes);
+
+  void swap(Buffer& other) noexcept;
+
+ private:
+  void reallocate(std::size_t capacity);
+
+  std::byte* data_ = nullptr;
+  std::size_t size_ = 0;
+  std::size_t used_ = 0;      ///< high-water mark of size_: bytes beyond it are still zero
+  std::size_t capacity_ = 0;  ///< 0 for a view
+  bool mapped_ = false;       ///< data_ came from mmap, not from the heap
+  std::shared_ptr<const void> owner_;
+};
+
+/// A Buffer of trivially copyable elements.
+template <class T>
+class Array {
+  static_assert(std::is_trivially_copyable_v<T>);
+
+ public:
+  Array() = default;
+  explicit Array(std::size_t n) { resize(n); }
+  explicit Array(Buffer bytes) : buffer_(std::move(bytes)) {}
+
+  std::size_t size() const { return buffer_.size() / sizeof(T); }
+  bool empty() const { return size() == 0; }
+  T* data() { return reinterpret_cast<T*>(buffer_.data()); }
+  const T* data() const { return reinterpret_cast<const T*>(buffer_.data()); }
+  T& operator[](std::size_t i) { return data()[i]; }
+  const T& operator[](std::size_t i) const { return data()[i]; }
+  T* begin() { return data(); }
+  T* end() { return data() + size(); }
+  const T* begin() const { return data(); }
+  const T* end() const { return data() + size(); }
+
+  void resize(std::size_t n) { buffer_.resize(n * sizeof(T)); }
+  void resize(std::size_t n, T value) {
+    const std::size_t old = size();
+    resize(n);
+    for (std::size_t i = old; i < n; ++i) data()[i] = value;
+  }
+  void reserve(std::size_t n) { buffer_.reserve(n * sizeof(T)); }
+  void push_back(T value) {
+    resize(size() + 1);
+    data()[size() - 1] = value;
+  }
+  std::span<const std::byte> bytes() const { return {buffer_.data(), buffer_.size()}; }
+
+ private:
+  Buffer buffer_;
+};
+
+}  // namespace annlib

@@ -1,0 +1,82 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "codec/space.h"
+#include "core/types.h"
+#include "graph/hierarchy.h"
+#include "graph/layer.h"
+#include "graph/prune.h"
+
+namespace annlib {
+
+/// What building needs to know besides the layer.
+struct GrowOptions {
+  const Space* space = nullptr;
+  Metric metric = Metric::l2;
+  std::uint32_t ef_construction = 200;
+  float alpha = 1.0f;
+  int threads = 0;
+};
+
+/// Adds nodes to a layer in batches that do not depend on threads or timing (Dobson et al., ParlayANN, PPoPP 2024):
+/// each batch searches the layer as the batches before left it, chooses its own links, and then the links back are
+/// grouped by target and each target's list is pruned once. Batches double up to a fiftieth of what is added, so that
+/// few of the nodes that belong together fail to see each other.
+class Grower {
+ public:
+  /// `publish(write)` must call write(); it may take a lock that keeps readers out meanwhile. Everything else only
+  /// reads the graph, so searches may run beside it. `progress(n)` follows n more nodes, and may throw to stop.
+  using Publish = std::function<void(const std::function<void()>&)>;
+  using Progress = std::function<void(std::size_t)>;
+
+  Grower(const GrowOptions& options, Publish publish, Progress progress);
+  ~Grower();
+
+  /// Adds `nodes` to `layer`, whose upper layers are whole in `above`. The nodes are in the order in which they are
+  /// to be added; the ones in layers above come first where there are any. They must not be linked yet.
+  void add(const Hierarchy& above, const Layer& layer, std::span<const Slot> nodes);
+
+  /// Copies a layer to one without head-room: lists longer than `to.width` are pruned.
+  void shrink(const Layer& from, const Layer& to, std::span<const Slot> nodes);
+
+  /// Rewrites the lists of `nodes` that lead to dead nodes: what the dead ones led to comes in their place, and the
+  /// list is pruned again (Singh et al., FreshDiskANN, arXiv 2105.09613, Algorithm 4). `alive(slot)` tells who lives.
+  void bypass(const Layer& layer, std::span<const Slot> nodes, const std::function<bool(Slot)>& alive);
+
+  /// Gives `node`'s list a link to `to`, in place of its longest if it is full.
+  void force_link(const Layer& layer, Slot node, Slot to);
+
+  /// Nodes of `nodes` to which none of their own neighbours leads back get such a link from the nearest.
+  void ensure_inbound(const Layer& layer, std::span<const Slot> nodes);
+
+ private:
+  struct Worker;
+  struct Back {
+    Slot target;
+    Candidate edge;
+    friend auto operator<=>(const Back&, const Back&) = default;
+  };
+
+  void choose(const Hierarchy& above, const Layer& layer, Slot node, Worker& worker);
+  void link_back(const Layer& layer, std::vector<Back>& back);
+  template <class Make>
+  void rewrite(const Layer& layer, std::size_t n, const std::function<Slot(std::size_t)>& node, Make&& make);
+  void merge(const Layer& layer, Slot target, std::span<const Back> incoming, Worker& worker);
+  Worker& worker(int i) { return *workers_[static_cast<std::size_t>(i)]; }
+
+  GrowOptions options_;
+  Publish publish_;
+  Progress progress_;
+  std::vector<std::unique_ptr<Worker>> workers_;
+};
+
+/// Overwrites a list, its lengths too where the layer keeps them.
+void write_links(const Layer& layer, Slot node, std::span<const Candidate> links);
+
+}  // namespace annlib

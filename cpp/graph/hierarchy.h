@@ -1,0 +1,121 @@
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <utility>
+
+#include "core/buffer.h"
+#include "core/types.h"
+#include "graph/beam_search.h"
+#include "graph/layer.h"
+
+namespace annlib {
+
+/// All layers of an HNSW graph: a bottom layer of 2M links a slot, and small upper layers of M links a node, whose
+/// rows lie one behind the other in the order in which the nodes were made.
+///
+/// Invariants: a link on level l leads to a slot in the graph whose level is at least l; `entry` is a node of the top
+/// level, or kNoSlot in an empty graph. Slots that are not in the graph (hidden or twins) have no links and no rows.
+class Hierarchy {
+ public:
+  static constexpr int kMaxLevel = 15;
+
+  explicit Hierarchy(std::uint32_t m = 16) : m_(m) {}
+
+  std::uint32_t m() const { return m_; }
+  std::uint32_t width(int level) const { return level == 0 ? 2 * m_ : m_; }
+  std::size_t slots() const { return level_.size(); }
+  int level(Slot slot) const { return level_[slot]; }
+  Slot entry() const { return entry_; }
+  int top() const { return entry_ == kNoSlot ? -1 : level_[entry_]; }
+  void set_entry(Slot slot) { entry_ = slot; }
+
+  /// New slots are in no layer and have no links.
+  void resize(std::size_t slots) {
+    base_.resize(slots * width(0), kNoSlot);
+    resize_upper(slots);
+  }
+  /// As resize(), for a hierarchy that has upper layers only and will be handed to take_upper().
+  void resize_upper(std::size_t slots) {
+    at_.resize(slots, kNoSlot);
+    level_.resize(slots);
+  }
+  void reserve(std::size_t slots) {
+    base_.reserve(slots * width(0));
+    at_.reserve(slots);
+    level_.reserve(slots);
+  }
+  /// Makes empty rows for a node that has none. A slot that is used again may find its old rows and takes them.
+  void place(Slot slot, int level) {
+    if (level > 0 && level > level_[slot]) {
+      at_[slot] = static_cast<std::uint32_t>(upper_.size() / m_);
+      upper_.resize(upper_.size() + static_cast<std::size_t>(level) * m_, kNoSlot);
+    }
+    level_[slot] = static_cast<std::uint8_t>(level);
+  }
+  /// Empties a node's lists on all levels.
+  void clear(Slot slot) {
+    for (int l = 0; l <= level_[slot]; ++l) std::fill_n(layer(l).links(slot), width(l), kNoSlot);
+  }
+
+  Layer layer(int level) {
+    Layer result;
+    result.slots = level == 0 ? base_.data() : upper_.data();
+    result.width = width(level);
+    result.at = level == 0 ? nullptr : at_.data();
+    result.level = static_cast<std::uint32_t>(level);
+    return result;
+  }
+  /// For reading only; the type does not say so because one Layer serves both sides.
+  Layer layer(int level) const { return const_cast<Hierarchy*>(this)->layer(level); }
+
+  /// The node of layer `level` + 1 to which the walk down from the entry leads: where to start on `level`.
+  Slot approach(const Scan& scan, int level, Scratch& s) const {
+    Slot node = entry_;
+    if (top() <= level) return node;
+    float distance;
+    scan.score(&node, 1, &distance);
+    ++s.cost.distances;
+    for (int l = top(); l > level; --l) node = descend(layer(l), scan, node, distance, s);
+    return node;
+  }
+
+  /// Takes another hierarchy's upper layers and entry in place of its own.
+  void take_upper(Hierarchy&& other) {
+    at_ = std::move(other.at_);
+    level_ = std::move(other.level_);
+    upper_ = std::move(other.upper_);
+    entry_ = other.entry_;
+  }
+
+  std::size_t memory_bytes() const {
+    return base_.bytes().size() + at_.bytes().size() + level_.bytes().size() + upper_.bytes().size();
+  }
+
+  /// The arrays behind it, for storage and for bulk construction.
+  struct Parts {
+    Array<Slot> base;
+    Array<std::uint32_t> at;
+    Array<std::uint8_t> level;
+    Array<Slot> upper;
+    Slot entry = kNoSlot;
+  };
+  const Array<Slot>& base() const { return base_; }
+  const Array<std::uint32_t>& at() const { return at_; }
+  const Array<std::uint8_t>& levels() const { return level_; }
+  const Array<Slot>& upper() const { return upper_; }
+  /// Takes parts from a file, which may be hostile: throws CorruptError unless every invariant holds that memory
+  /// safety rests on.
+  void restore(Parts parts);
+
+ private:
+  std::uint32_t m_;
+  Array<Slot> base_;
+  Array<std::uint32_t> at_;
+  Array<std::uint8_t> level_;
+  Array<Slot> upper_;
+  Slot entry_ = kNoSlot;
+};
+
+}  // namespace annlib

@@ -1,0 +1,120 @@
+#include <algorithm>
+#include <numeric>
+#include <utility>
+
+#include "core/parallel.h"
+#include "graph/connect.h"
+#include "hnsw/state.h"
+
+namespace annlib {
+namespace {
+
+// Rows of a layer under construction, with room beyond what will stay and the length of every link.
+struct DraftRows {
+  DraftRows(const Layer& final_layer, std::size_t rows)
+      : layer(final_layer), slots(rows * draft_width(final_layer.width)), lengths(slots.size()) {
+    std::fill(slots.begin(), slots.end(), kNoSlot);
+    layer.slots = slots.data();
+    layer.distances = lengths.data();
+    layer.width = draft_width(final_layer.width);
+  }
+  static std::uint32_t draft_width(std::uint32_t width) { return width + std::max(width / 4, 1u); }
+
+  Layer layer;
+  Array<Slot> slots;
+  Array<float> lengths;
+};
+
+// Equal vectors find each other by hash; the first of them in building order leads.
+void find_twins(HnswState& state, int threads) {
+  const auto n = state.table.slots();
+  std::vector<std::pair<std::uint64_t, Slot>> hashes(n);
+  parallel_for(n, 4096, threads, [&](std::size_t begin, std::size_t end, int) {
+    for (std::size_t i = begin; i < end; ++i) {
+      hashes[i] = {state.table.content_hash(static_cast<Slot>(i)), static_cast<Slot>(i)};
+    }
+  });
+  std::sort(hashes.begin(), hashes.end());
+  std::vector<Slot> leaders;  // of the run of one hash: nearly always one
+  for (std::size_t i = 0; i < n; ++i) {
+    if (i == 0 || hashes[i].first != hashes[i - 1].first) leaders.clear();
+    const Slot slot = hashes[i].second;
+    const auto same = [&](Slot leader) { return state.table.same_vector(leader, slot); };
+    const auto leader = std::find_if(leaders.begin(), leaders.end(), same);
+    if (leader == leaders.end()) {
+      leaders.push_back(slot);
+    } else {
+      state.twins.add(*leader, slot);
+      state.nodes.reset(slot);
+    }
+  }
+}
+
+}  // namespace
+
+void build_layers(Hierarchy& graph, std::span<const Slot> nodes, int lowest, Grower& grower) {
+  graph.set_entry(nodes.front());
+  for (int l = graph.top(); l >= lowest; --l) {
+    const auto below = [&](Slot slot) { return graph.level(slot) < l; };
+    const auto end = std::find_if(nodes.begin(), nodes.end(), below);
+    const std::span<const Slot> members(nodes.begin(), end);
+    const Layer layer = graph.layer(l);
+    DraftRows draft(layer, l == 0 ? graph.slots() : graph.upper().size() / graph.m());
+    grower.add(graph, draft.layer, members);
+    grower.shrink(draft.layer, layer, members);
+  }
+}
+
+GrowOptions grow_options(const HnswParams& params, const Space& space, int threads) {
+  GrowOptions options;
+  options.space = &space;
+  options.metric = params.metric;
+  options.ef_construction = params.ef_construction;
+  options.threads = threads;
+  return options;
+}
+
+std::unique_ptr<HnswState> build_state(const HnswParams& params, const std::string& codec, const RowSource& source,
+                                       int threads, const Progress& progress) {
+  auto state = std::make_unique<HnswState>(params, codec);
+  const std::size_t n = source.count;
+  if (n == 0) return state;
+
+  // Until they are rows of the table, an item's place in the source stands for its slot.
+  std::vector<BuildItem> items(n);
+  for (std::size_t i = 0; i < n; ++i) items[i] = {static_cast<Slot>(i), source.id(i)};
+  sort_for_building(params, items);
+
+  Table& table = state->table;
+  table.reserve(n);
+  for (const BuildItem& item : items) {
+    table.reveal(table.append(source.row(item.slot)), item.id, source.arrival(item.slot));
+  }
+  table.renumber_arrivals();
+  state->graph.reserve(n);
+  state->grow_to_table();
+  std::vector<Slot> slots(n);
+  std::iota(slots.begin(), slots.end(), Slot{0});
+  if (state->codes) state->codes->train(slots, threads);
+  for (Slot slot : slots) state->nodes.set(slot);
+  find_twins(*state, threads);
+
+  std::vector<Slot> nodes;
+  state->nodes.for_each([&](std::size_t i) {
+    const auto slot = static_cast<Slot>(i);
+    state->graph.place(slot, params.level(table.id(slot)));
+    nodes.push_back(slot);
+  });
+  const Grower::Publish publish = [](const std::function<void()>& write) { write(); };
+  std::size_t done = 0;
+  Grower grower(grow_options(params, state->walk(), threads), publish, [&](std::size_t more) {
+    done += more;
+    // The upper layers are about one part in M - 1 of the work.
+    if (progress) progress(std::min(done, n), n);
+  });
+  build_layers(state->graph, nodes, 0, grower);
+  connect(state->graph, state->nodes, state->walk(), params.ef_construction, publish);
+  return state;
+}
+
+}  // namespace annlib

@@ -1,0 +1,94 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <shared_mutex>
+#include <string>
+#include <vector>
+
+#include "core/slot_hash.h"
+#include "hnsw/params.h"
+#include "hnsw/state.h"
+#include "index/index.h"
+
+namespace annlib {
+
+/// Hierarchical navigable small world graph (Malkov & Yashunin, arXiv 1603.09320) over stored vectors or their codes.
+/// Thread safety and errors as Index has them.
+///
+/// An add that at least doubles the index rebuilds it, which costs no more than inserting so many; a smaller one
+/// inserts into the graph there is. Deleted items stay as nodes that are walked over until a fifth of the graph is
+/// dead; then the lists around them are mended and their slots used again.
+class HnswIndex final : public Index {
+ public:
+  /// ValueError for parameters out of range and for an unknown codec.
+  explicit HnswIndex(const HnswParams& params);
+
+  const HnswParams& params() const { return params_; }
+  const CodecChoice& codec() const { return codec_; }
+
+  struct Counts {
+    std::size_t live = 0, dead = 0, twins = 0, levels = 0, links = 0;
+    std::size_t vector_bytes = 0, code_bytes = 0, graph_bytes = 0;
+    float codec_error = 0;
+  };
+  Counts counts() const;
+  /// How many live items no walk from the entry point can find.
+  std::size_t unreachable() const;
+
+  /// CorruptError for whatever in the file does not fit together.
+  static std::unique_ptr<HnswIndex> open(const std::shared_ptr<const storage::Container>& file);
+
+ protected:
+  const Table& table() const override { return state_->table; }
+  void insert(const VectorBlock& vectors, std::span<const std::int64_t> ids, const Lookup& lookup, int threads,
+              const Progress& progress) override;
+  void erase(std::span<const Slot> slots, int threads) override;
+  void rebuild(int threads, const Progress& progress) override;
+  void search_one(const QueryView& query, const SearchRequest& request, const Bitset* passing, std::size_t matches,
+                  Scratch& s) const override;
+  void radius_one(const QueryView& query, float radius, const SearchRequest& request, const Bitset* passing,
+                  std::size_t matches, Scratch& s) const override;
+  std::string kind() const override { return "hnsw"; }
+  void append_sections(storage::SectionList& sections) const override;
+  std::size_t other_memory_bytes() const override { return state_->memory_bytes() + content_.memory_bytes(); }
+
+ private:
+  void restore(const std::shared_ptr<const storage::Container>& file, Slot entry);
+  // search.cpp
+  template <class Accept>
+  bool walk(const Scan& scan, const Accept& accept, std::uint64_t budget, Scratch& s) const;
+  template <class Accept>
+  void collect(std::size_t k, const Accept& accept, Scratch& s) const;
+  void rerank(const QueryView& query, std::size_t k, Scratch& s) const;
+
+  // write.cpp
+  void replace_state(std::unique_ptr<HnswState> fresh);
+  void rebuild_with(const VectorBlock& vectors, std::span<const std::int64_t> ids, const Lookup& lookup, int threads,
+                    const Progress& progress);
+  std::vector<Slot> append_rows(const VectorBlock& vectors, int threads);
+  void match_twins(std::span<const Slot> fresh, std::vector<Slot>& leaders);
+  void link(std::vector<BuildItem> items, int threads, const Progress& progress);
+  void drop_item(Slot slot);
+  // maintain.cpp
+  void maintain(std::size_t changes, int threads);
+  void retrain(int threads);
+  void consolidate(int threads);
+  void rebuild_upper(int threads);
+  Grower::Publish publisher();
+  auto content_hash() const {
+    return [this](Slot slot) { return state_->table.content_hash(slot); };
+  }
+
+  HnswParams params_;
+  CodecChoice codec_;
+  std::unique_ptr<HnswState> state_;
+  // The writer's own: nodes by content, made at the first insertion into a built graph; empty until then.
+  SlotHash content_;
+  bool content_known_ = false;
+  std::size_t changes_since_connect_ = 0;
+  std::size_t upper_built_for_ = 0;  ///< live items when the upper layers were last built as a whole
+};
+
+}  // namespace annlib

@@ -1,0 +1,140 @@
+#include <algorithm>
+#include <string>
+
+#include "core/error.h"
+#include "graph/connect.h"
+#include "hnsw/hnsw_index.h"
+#include "index/sections.h"
+
+namespace annlib {
+
+using storage::Container;
+using storage::ElementType;
+using storage::SectionInfo;
+using storage::SectionList;
+
+void HnswIndex::append_sections(SectionList& sections) const {
+  const HnswState& state = *state_;
+  const std::uint64_t n = state.graph.slots();
+  append_params({dim_, dtype_, metric_, {params_.m, params_.ef_construction, params_.seed, state.graph.entry()}},
+                sections);
+  sections.add_copy("codec.asked", ElementType::u8, std::vector<char>(params_.codec.begin(), params_.codec.end()));
+  append_table(state.table, sections);
+  if (state.codes) {
+    sections.add("codec.codes", ElementType::u8, {n, state.codes->stride()}, state.codes->codes().bytes());
+    std::vector<float> numbers = state.codes->codec().params();
+    numbers.push_back(state.codes->error());
+    sections.add_copy("codec.params", ElementType::f32, numbers);
+  }
+  sections.add("graph.base", ElementType::u32, {n, state.graph.width(0)}, state.graph.base().bytes());
+  sections.add("graph.at", ElementType::u32, {n}, state.graph.at().bytes());
+  sections.add("graph.level", ElementType::u8, {n}, state.graph.levels().bytes());
+  sections.add("graph.upper", ElementType::u32, {state.graph.upper().size() / params_.m, params_.m},
+               state.graph.upper().bytes());
+  std::vector<Slot> twins;
+  for (const auto& [leader, twin] : state.twins.pairs()) {
+    twins.push_back(leader);
+    twins.push_back(twin);
+  }
+  sections.add_copy("graph.twins", ElementType::u32, twins);
+}
+
+std::unique_ptr<HnswIndex> HnswIndex::open(const std::shared_ptr<const Container>& file) {
+  const StoredParams stored = read_params(*file, 4);
+  const auto asked = storage::read_vector<char>(*file, "codec.asked", ElementType::u8);
+  HnswParams params;
+  params.dim = stored.dim;
+  params.dtype = stored.dtype;
+  params.metric = stored.metric;
+  params.m = static_cast<std::uint32_t>(std::min<std::uint64_t>(stored.more[0], 0xFFFFFFFFu));
+  params.ef_construction = static_cast<std::uint32_t>(std::min<std::uint64_t>(stored.more[1], 0xFFFFFFFFu));
+  params.seed = stored.more[2];
+  params.codec.assign(asked.begin(), asked.end());
+  std::unique_ptr<HnswIndex> index;
+  try {
+    index = std::make_unique<HnswIndex>(params);
+  } catch (const ValueError& error) {
+    throw CorruptError(std::string("the parameters are out of range: ") + error.what());
+  }
+  index->restore(file, static_cast<Slot>(std::min<std::uint64_t>(stored.more[3], kNoSlot)));
+  return index;
+}
+
+void HnswIndex::restore(const std::shared_ptr<const Container>& file, Slot entry) {
+  HnswState& state = *state_;
+  restore_table(file, state.table);
+  const std::size_t n = state.table.slots();
+
+  const SectionInfo& base = file->require("graph.base", ElementType::u32, 2);
+  const SectionInfo& upper = file->require("graph.upper", ElementType::u32, 2);
+  if (base.shape[1] != state.graph.width(0) || upper.shape[1] != params_.m) {
+    throw CorruptError("the graph's lists have a wrong length");
+  }
+  Hierarchy::Parts parts;
+  parts.base = Array<Slot>(load_section(file, base));
+  parts.at = Array<std::uint32_t>(load_section(file, file->require("graph.at", ElementType::u32, 1)));
+  parts.level = Array<std::uint8_t>(load_section(file, file->require("graph.level", ElementType::u8, 1)));
+  parts.upper = Array<Slot>(load_section(file, upper));
+  parts.entry = entry;
+  if (parts.level.size() != n) throw CorruptError("the graph and the vectors differ in length");
+  state.graph.restore(std::move(parts));
+
+  state.nodes.resize(n);
+  for (std::size_t slot = 0; slot < n; ++slot) state.nodes.set(slot);
+  for (Slot slot : state.table.free_slots()) state.nodes.reset(slot);
+  const auto twins = storage::read_vector<Slot>(*file, "graph.twins", ElementType::u32);
+  for (std::size_t i = 0; i + 1 < twins.size(); i += 2) {
+    const Slot leader = twins[i], twin = twins[i + 1];
+    if (leader >= n || twin >= n || leader == twin || !state.table.alive(leader) || !state.table.alive(twin) ||
+        state.twins.leads(twin) || state.twins.is_twin(twin) || state.twins.is_twin(leader)) {
+      throw CorruptError("the list of equal vectors is wrong");
+    }
+    state.twins.add(leader, twin);
+    state.nodes.reset(twin);
+  }
+  if (twins.size() % 2 != 0) throw CorruptError("the list of equal vectors is wrong");
+  if (state.table.live() > 0 && (entry == kNoSlot || !state.nodes.test(entry))) {
+    throw CorruptError("the entry point is not a node");
+  }
+  state.dead = state.nodes.count() + state.twins.count() - state.table.live();
+
+  if (state.codes) {
+    const SectionInfo& codes = file->require("codec.codes", ElementType::u8, 2);
+    if (codes.shape[1] != state.codes->stride()) throw CorruptError("the codes have a wrong length");
+    auto numbers = storage::read_vector<float>(*file, "codec.params", ElementType::f32);
+    if (numbers.empty()) throw CorruptError("the codec has no parameters");
+    const float error = numbers.back();
+    numbers.pop_back();
+    state.codes->restore(Array<std::byte>(load_section(file, codes)), numbers, error);
+  }
+  upper_built_for_ = state.table.live();
+}
+
+HnswIndex::Counts HnswIndex::counts() const {
+  std::shared_lock reading(lock_);
+  const HnswState& state = *state_;
+  Counts counts;
+  counts.live = state.table.live();
+  counts.dead = state.dead;
+  counts.twins = state.twins.count();
+  counts.levels = static_cast<std::size_t>(state.graph.top() + 1);
+  const Layer base = state.graph.layer(0);
+  state.nodes.for_each([&](std::size_t slot) { counts.links += base.degree(static_cast<Slot>(slot)); });
+  counts.vector_bytes = state.table.row_bytes().bytes().size();
+  counts.code_bytes = state.codes ? state.codes->memory_bytes() : 0;
+  counts.graph_bytes = state.graph.memory_bytes();
+  counts.codec_error = state.codes ? state.codes->error() : 0.0f;
+  return counts;
+}
+
+std::size_t HnswIndex::unreachable() const {
+  std::shared_lock reading(lock_);
+  const Bitset seen = reachable(state_->graph);
+  std::size_t lost = 0;
+  state_->nodes.for_each([&](std::size_t slot) {
+    if (state_->table.alive(static_cast<Slot>(slot)) && !seen.test(slot)) lost += 1 + state_->twins.of(static_cast<Slot>(slot)).size();
+  });
+  return lost;
+}
+
+}  // namespace annlib

@@ -1,0 +1,143 @@
+#include <algorithm>
+#include <limits>
+
+#include "filter/plan.h"
+#include "hnsw/hnsw_index.h"
+
+namespace annlib {
+namespace {
+
+// Of a code's distances nearly all lie within so many typical errors of the exact one.
+constexpr float kErrorMargin = 2.5f;
+// Exact distances are computed in groups of so many, between looks at what is still worth it.
+constexpr std::size_t kRerankGroup = 8;
+// A radius that takes in more than this is answered by a scan: a sorted pool is no place for so many.
+constexpr std::size_t kWalkedBall = 4096;
+
+/// Nodes of which the item or one of its twins may be a result.
+class AcceptSlots {
+ public:
+  AcceptSlots(const Bitset& slots, const Twins& twins) : slots_(slots), twins_(twins) {}
+  bool item(Slot slot) const { return slots_.test(slot); }
+  bool operator()(Slot node) const {
+    if (item(node)) return true;
+    if (!twins_.leads(node)) return false;
+    const auto group = twins_.of(node);
+    return std::any_of(group.begin(), group.end(), [&](Slot twin) { return item(twin); });
+  }
+
+ private:
+  const Bitset& slots_;
+  const Twins& twins_;
+};
+
+/// While all that is in the graph is alive and no filter is set.
+struct AcceptEvery : AcceptAll {
+  bool item(Slot) const { return true; }
+};
+
+}  // namespace
+
+template <class Accept>
+bool HnswIndex::walk(const Scan& scan, const Accept& accept, std::uint64_t budget, Scratch& s) const {
+  const Hierarchy& graph = state_->graph;
+  s.visited.reset(graph.slots());
+  enter(scan, graph.approach(scan, 0, s), accept, s);
+  return beam_search(graph.layer(0), scan, accept, budget, s);
+}
+
+// Turns s.nearest, exact distances of nodes, into items: each node's own and those of its twins.
+template <class Accept>
+void HnswIndex::collect(std::size_t k, const Accept& accept, Scratch& s) const {
+  for (Candidate c : s.nearest.sorted()) {
+    if (s.found.size() >= k) return;
+    if (accept.item(c.slot())) s.found.push_back(c);
+    if (!state_->twins.leads(c.slot())) continue;
+    for (Slot twin : state_->twins.of(c.slot())) {
+      if (s.found.size() >= k) return;
+      if (accept.item(twin)) s.found.emplace_back(c.distance(), twin);
+    }
+  }
+}
+
+// The pool's passing candidates by their exact distances, into s.nearest: the nearest by code first, until the next
+// one lies so far beyond the k-th that its code would have to be wrong by more than codes are.
+void HnswIndex::rerank(const QueryView& query, std::size_t k, Scratch& s) const {
+  s.nearest.reset(k);
+  if (state_->codes == nullptr) {
+    for (std::size_t i = 0; i < s.pool.size(); ++i) {
+      if (s.pool[i].passes()) s.nearest.push(Candidate(s.pool[i].distance(), s.pool[i].slot()));
+    }
+    return;
+  }
+  const float margin = kErrorMargin * state_->codes->error();
+  const Scan exact = state_->stored.prepare(query, s.row);
+  const std::size_t group = std::max(kRerankGroup, k / 4);
+  s.need(group);
+  std::size_t scored = 0;
+  for (std::size_t i = 0; i < s.pool.size();) {
+    std::size_t n = 0;
+    for (; i < s.pool.size() && n < group; ++i) {
+      if (s.pool[i].passes()) s.slots[n++] = s.pool[i].slot();
+    }
+    exact.score(s.slots.data(), n, s.distances.data());
+    for (std::size_t j = 0; j < n; ++j) s.nearest.push(Candidate(s.distances[j], s.slots[j]));
+    scored += n;
+    s.cost.reranked += n;
+    if (scored >= k && i < s.pool.size()) {
+      s.nearest.shrink();
+      if (s.pool[i].distance() - margin > s.nearest.bound().distance()) return;
+    }
+  }
+}
+
+void HnswIndex::search_one(const QueryView& query, const SearchRequest& request, const Bitset* passing,
+                           std::size_t matches, Scratch& s) const {
+  const HnswState& state = *state_;
+  const std::size_t k = std::min(request.k, matches);
+  const std::size_t ef = std::max(request.ef, k);
+  const Bitset& slots = passing != nullptr ? *passing : state.table.alive_bits();
+  const Plan plan = choose_plan(state.table.live(), matches, ef);
+  if (!plan.exact) {
+    const Scan scan = state.walk().prepare(query, s.query);
+    s.pool.reset(ef);
+    const auto attempt = [&](const auto& accept) {
+      if (!walk(scan, accept, plan.budget, s)) return;
+      rerank(query, k, s);
+      collect(k, accept, s);
+    };
+    // A graph with nothing dead in it needs no test at all.
+    if (passing == nullptr && state.dead == 0) {
+      attempt(AcceptEvery{});
+    } else {
+      attempt(AcceptSlots(slots, state.twins));
+    }
+    if (s.found.size() == k) return;
+    s.found.clear();
+  }
+  exact_search(state.table, query, k, slots, s);
+}
+
+void HnswIndex::radius_one(const QueryView& query, float radius, const SearchRequest& request, const Bitset* passing,
+                           std::size_t matches, Scratch& s) const {
+  const HnswState& state = *state_;
+  const Bitset& slots = passing != nullptr ? *passing : state.table.alive_bits();
+  const Plan plan = choose_plan(state.table.live(), matches, request.ef);
+  if (!plan.exact) {
+    const AcceptSlots accept(slots, state.twins);
+    const float margin = state.codes ? kErrorMargin * state.codes->error() : 0.0f;
+    const Scan scan = state.walk().prepare(query, s.query);
+    s.pool.reset(request.ef, radius + margin);
+    const std::uint64_t budget = std::min<std::uint64_t>(plan.budget, state.table.live());
+    if (walk(scan, accept, budget, s) && s.pool.size() < kWalkedBall) {
+      rerank(query, s.pool.size(), s);
+      collect(matches, accept, s);
+      const auto beyond = [&](Candidate c) { return !(c.distance() <= radius); };
+      s.found.erase(std::find_if(s.found.begin(), s.found.end(), beyond), s.found.end());
+      return;
+    }
+  }
+  exact_radius(state.table, query, radius, slots, s);
+}
+
+}  // namespace annlib

@@ -1,0 +1,66 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "codec/codec.h"
+#include "codec/space.h"
+#include "core/bitset.h"
+#include "graph/grow.h"
+#include "graph/hierarchy.h"
+#include "graph/twins.h"
+#include "hnsw/params.h"
+#include "index/index.h"
+#include "table/table.h"
+
+namespace annlib {
+
+/// Everything that an HNSW index holds, as one thing that can be built beside another and take its place.
+///
+/// A slot is one of: a node of the graph (bit in `nodes`; alive, or dead and still walked over), a twin (alive, with
+/// a live leader), or free.
+struct HnswState {
+  HnswState(const HnswParams& params, const std::string& codec);
+
+  Table table;
+  StoredSpace stored{table};
+  std::unique_ptr<CodeSpace> codes;  ///< nullptr: the graph is walked on the stored vectors
+  Hierarchy graph;
+  Bitset nodes;
+  Twins twins;
+  std::size_t dead = 0;  ///< nodes that are not alive
+
+  const Space& walk() const {
+    if (codes != nullptr) return *codes;
+    return stored;
+  }
+  std::size_t memory_bytes() const;
+
+  void grow_to_table();
+};
+
+/// Items to build from, wherever they lie.
+struct RowSource {
+  std::size_t count = 0;
+  std::function<const std::byte*(std::size_t)> row;
+  std::function<std::int64_t(std::size_t)> id;
+  std::function<std::uint32_t(std::size_t)> arrival;
+};
+
+/// Builds from nothing. The result, arrivals aside, is a function of the set of (id, vector) and the parameters: not
+/// of the order of the source, the number of threads, or timing.
+std::unique_ptr<HnswState> build_state(const HnswParams& params, const std::string& codec, const RowSource& source,
+                                       int threads, const Progress& progress);
+
+/// Builds the layers from the top down to `lowest` over nodes that were placed and have no links, the highest levels
+/// first; the first of them becomes the entry.
+void build_layers(Hierarchy& graph, std::span<const Slot> nodes, int lowest, Grower& grower);
+
+GrowOptions grow_options(const HnswParams& params, const Space& space, int threads);
+
+}  // namespace annlib

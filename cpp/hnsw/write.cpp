@@ -1,0 +1,238 @@
+#include <algorithm>
+#include <mutex>
+#include <string>
+#include <utility>
+
+#include "core/error.h"
+#include "hnsw/hnsw_index.h"
+
+namespace annlib {
+namespace {
+
+// Rows copied while readers wait.
+constexpr std::size_t kRowsPerLock = 1024;
+// Arrival numbers are dealt out anew before they run out.
+constexpr std::uint32_t kLastArrival = 0xFFFFFF00u;
+
+}  // namespace
+
+HnswIndex::HnswIndex(const HnswParams& params)
+    : Index(params.dim, params.dtype, params.metric),
+      params_(params),
+      codec_(choose_codec(params.codec, params.dtype, params.dim)) {
+  if (params.m < 2 || params.m > HnswParams::kMaxM) {
+    throw ValueError("M must be between 2 and " + std::to_string(HnswParams::kMaxM) + ", got " +
+                     std::to_string(params.m));
+  }
+  if (params.ef_construction < 1 || params.ef_construction > HnswParams::kMaxEf) {
+    throw ValueError("ef_construction must be between 1 and " + std::to_string(HnswParams::kMaxEf) + ", got " +
+                     std::to_string(params.ef_construction));
+  }
+  state_ = std::make_unique<HnswState>(params_, codec_.name);
+}
+
+void HnswIndex::replace_state(std::unique_ptr<HnswState> fresh) {
+  {
+    std::lock_guard writing(lock_);
+    state_.swap(fresh);
+  }
+  content_ = SlotHash();
+  content_known_ = false;
+  changes_since_connect_ = 0;
+  upper_built_for_ = state_->table.live();
+}
+
+void HnswIndex::rebuild(int threads, const Progress& progress) { rebuild_with({}, {}, {}, threads, progress); }
+
+// Everything that lives and is not replaced, and the new items, built as one.
+void HnswIndex::rebuild_with(const VectorBlock& vectors, std::span<const std::int64_t> ids, const Lookup& lookup,
+                             int threads, const Progress& progress) {
+  const Table& old = state_->table;
+  std::vector<Slot> kept = old.arrival_order();
+  if (lookup.any) {
+    Bitset replaced(old.slots());
+    for (Slot slot : lookup.old) {
+      if (slot != kNoSlot) replaced.set(slot);
+    }
+    std::erase_if(kept, [&](Slot slot) { return replaced.test(slot); });
+  }
+  RowSource source;
+  source.count = kept.size() + ids.size();
+  source.row = [&](std::size_t i) { return i < kept.size() ? old.row(kept[i]) : vectors.row(i - kept.size()); };
+  source.id = [&](std::size_t i) { return i < kept.size() ? old.id(kept[i]) : ids[i - kept.size()]; };
+  // An item that is replaced keeps its place among the arrivals; new ones follow. build_state() renumbers them.
+  const std::uint32_t next = old.next_arrival();
+  source.arrival = [&](std::size_t i) -> std::uint32_t {
+    if (i < kept.size()) return old.arrival(kept[i]);
+    const std::size_t item = i - kept.size();
+    return lookup.old[item] != kNoSlot ? old.arrival(lookup.old[item]) : next + static_cast<std::uint32_t>(item);
+  };
+  replace_state(build_state(params_, codec_.name, source, threads, progress));
+}
+
+void HnswIndex::insert(const VectorBlock& vectors, std::span<const std::int64_t> ids, const Lookup& lookup, int threads,
+                       const Progress& progress) {
+  const std::size_t replaced =
+      ids.size() - static_cast<std::size_t>(std::count(lookup.old.begin(), lookup.old.end(), kNoSlot));
+  if (state_->table.next_arrival() > kLastArrival - static_cast<std::uint32_t>(ids.size())) {
+    std::lock_guard writing(lock_);
+    state_->table.renumber_arrivals();
+  }
+  if (ids.size() >= state_->table.live() - replaced) {
+    rebuild_with(vectors, ids, lookup, threads, progress);
+    return;
+  }
+  const std::vector<Slot> fresh = append_rows(vectors, threads);
+  std::vector<Slot> leaders;
+  try {
+    match_twins(fresh, leaders);
+    std::vector<BuildItem> nodes;
+    for (std::size_t i = 0; i < fresh.size(); ++i) {
+      if (leaders[i] == kNoSlot) nodes.push_back({fresh[i], ids[i]});
+    }
+    link(std::move(nodes), threads, progress);
+  } catch (...) {
+    // What was linked stays as dead nodes; the rest is free again. Nothing of it was ever visible.
+    std::lock_guard writing(lock_);
+    for (Slot slot : fresh) {
+      if (!state_->nodes.test(slot)) state_->table.release(slot);
+    }
+    content_known_ = false;
+    changes_since_connect_ = state_->table.slots();
+    throw;
+  }
+  {
+    std::lock_guard writing(lock_);
+    HnswState& state = *state_;
+    std::vector<std::uint32_t> arrivals(ids.size());
+    std::uint32_t next = state.table.next_arrival();
+    for (std::size_t i = 0; i < ids.size(); ++i) {
+      arrivals[i] = lookup.old[i] == kNoSlot ? next++ : state.table.arrival(lookup.old[i]);
+    }
+    // By id, not by slot: dropping one item may have moved another.
+    for (std::size_t i = 0; i < ids.size(); ++i) {
+      if (lookup.old[i] != kNoSlot) drop_item(state.table.find(ids[i]));
+    }
+    for (std::size_t i = 0; i < ids.size(); ++i) {
+      if (leaders[i] != kNoSlot) continue;
+      state.table.reveal(fresh[i], ids[i], arrivals[i]);
+      --state.dead;
+    }
+    for (std::size_t i = 0; i < ids.size(); ++i) {
+      if (leaders[i] == kNoSlot) continue;
+      if (state.table.alive(leaders[i])) {
+        state.table.reveal(fresh[i], ids[i], arrivals[i]);
+        state.twins.add(leaders[i], fresh[i]);
+      } else {  // a dead node with this very vector comes back to life
+        state.table.reveal(leaders[i], ids[i], arrivals[i]);
+        state.table.release(fresh[i]);
+        --state.dead;
+      }
+    }
+  }
+  maintain(ids.size(), threads);
+}
+
+std::vector<Slot> HnswIndex::append_rows(const VectorBlock& vectors, int threads) {
+  HnswState& state = *state_;
+  std::vector<Slot> fresh;
+  fresh.reserve(vectors.count);
+  try {
+    for (std::size_t first = 0; first < vectors.count; first += kRowsPerLock) {
+      std::lock_guard writing(lock_);
+      for (std::size_t i = first; i < std::min(vectors.count, first + kRowsPerLock); ++i) {
+        fresh.push_back(state.table.append(vectors.row(i)));
+        state.grow_to_table();
+        if (state.codes) state.codes->encode(fresh.back());
+      }
+    }
+  } catch (...) {
+    std::lock_guard writing(lock_);
+    for (Slot slot : fresh) state.table.release(slot);
+    throw;
+  }
+  if (state.codes && state.codes->wants_training()) retrain(threads);
+  return fresh;
+}
+
+// For each new row the node with an equal vector, in the graph or among the new rows before it, or kNoSlot.
+void HnswIndex::match_twins(std::span<const Slot> fresh, std::vector<Slot>& leaders) {
+  const Table& table = state_->table;
+  if (!content_known_) {
+    content_ = SlotHash();
+    content_.reserve(state_->nodes.count() + fresh.size(), content_hash());
+    state_->nodes.for_each([&](std::size_t node) { content_.insert(static_cast<Slot>(node), content_hash()); });
+    content_known_ = true;
+  }
+  for (Slot slot : fresh) {
+    const auto same = [&](Slot node) { return table.same_vector(node, slot); };
+    leaders.push_back(content_.find(table.content_hash(slot), same));
+    if (leaders.back() == kNoSlot) content_.insert(slot, content_hash());
+  }
+}
+
+void HnswIndex::link(std::vector<BuildItem> items, int threads, const Progress& progress) {
+  if (items.empty()) return;
+  HnswState& state = *state_;
+  sort_for_building(params_, items);
+  std::vector<Slot> nodes;
+  {
+    std::lock_guard writing(lock_);
+    for (const auto& [slot, id] : items) {
+      state.graph.place(slot, params_.level(id));
+      state.nodes.set(slot);
+      ++state.dead;
+      nodes.push_back(slot);
+    }
+  }
+  std::size_t done = 0;
+  Grower grower(grow_options(params_, state.walk(), threads), publisher(), [&](std::size_t more) {
+    done += more;
+    if (progress) progress(std::min(done, items.size()), items.size());
+  });
+  const auto add = [&](std::span<const Slot> some) {
+    for (int l = std::min(state.graph.top(), state.graph.level(some.front())); l >= 0; --l) {
+      const auto below = [&](Slot slot) { return state.graph.level(slot) < l; };
+      grower.add(state.graph, state.graph.layer(l), {some.begin(), std::find_if(some.begin(), some.end(), below)});
+    }
+  };
+  // A node above all others becomes the entry before the rest may look for it.
+  std::span<const Slot> rest(nodes);
+  if (state.graph.level(nodes.front()) > state.graph.top()) {
+    add(rest.first(1));
+    rest = rest.subspan(1);
+    std::lock_guard writing(lock_);
+    state.graph.set_entry(nodes.front());
+  }
+  if (!rest.empty()) add(rest);
+  grower.ensure_inbound(state.graph.layer(0), nodes);
+}
+
+// Under lock_. The slot of an item that leads twins passes to one of them: the graph keeps its node.
+void HnswIndex::drop_item(Slot slot) {
+  HnswState& state = *state_;
+  state.table.hide(slot);
+  if (state.twins.is_twin(slot)) {
+    state.twins.remove(slot);
+    state.table.release(slot);
+  } else if (state.twins.leads(slot)) {
+    const Slot heir = state.twins.of(slot).back();
+    state.twins.remove(heir);
+    state.table.move_item(heir, slot);
+    state.table.release(heir);
+  } else {
+    ++state.dead;
+  }
+}
+
+void HnswIndex::erase(std::span<const Slot> slots, int threads) {
+  {
+    std::lock_guard writing(lock_);
+    std::vector<std::int64_t> ids;
+    for (Slot slot : slots) ids.push_back(state_->table.id(slot));
+    for (std::int64_t id : ids) drop_item(state_->table.find(id));
+  }
+  maintain(slots.size(), threads);
+}
+
+}  // namespace annlib

@@ -1,0 +1,233 @@
+#include "index/index.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <shared_mutex>
+#include <utility>
+
+#include "core/error.h"
+#include "core/parallel.h"
+
+namespace annlib {
+namespace {
+
+// Searches give way to a waiting writer after so many queries.
+constexpr std::size_t kQueriesPerLock = 256;
+
+std::string no_such_id(std::int64_t id) { return "id " + std::to_string(id) + " is not in the index"; }
+
+void require_distinct(std::span<const std::int64_t> ids) {
+  std::vector<std::int64_t> sorted(ids.begin(), ids.end());
+  std::sort(sorted.begin(), sorted.end());
+  const auto twice = std::adjacent_find(sorted.begin(), sorted.end());
+  if (twice != sorted.end()) throw ValueError("id " + std::to_string(*twice) + " stands twice in one call");
+}
+
+}  // namespace
+
+/// A scratch out of the index's store, for as long as a thread works on one chunk of queries.
+class Index::Lease {
+ public:
+  explicit Lease(const Index& index) : index_(index), scratch_(index.borrow()) {}
+  ~Lease() { index_.give_back(std::move(scratch_)); }
+  Lease(const Lease&) = delete;
+  Lease& operator=(const Lease&) = delete;
+  Scratch& operator*() { return *scratch_; }
+
+ private:
+  const Index& index_;
+  std::unique_ptr<Scratch> scratch_;
+};
+
+Index::Index(std::uint32_t dim, DType dtype, Metric metric) : dim_(dim), dtype_(dtype), metric_(metric) {
+  if (dim == 0 || dim > (1u << 20)) {
+    throw ValueError("dim must be between 1 and " + std::to_string(1u << 20) + ", got " + std::to_string(dim));
+  }
+}
+
+std::unique_ptr<Scratch> Index::borrow() const {
+  std::lock_guard guard(scratch_mutex_);
+  if (scratches_.empty()) return std::make_unique<Scratch>();
+  std::unique_ptr<Scratch> scratch = std::move(scratches_.back());
+  scratches_.pop_back();
+  return scratch;
+}
+
+void Index::give_back(std::unique_ptr<Scratch> scratch) const {
+  std::lock_guard guard(scratch_mutex_);
+  scratches_.push_back(std::move(scratch));
+}
+
+void Index::check_block(const VectorBlock& block, const std::string& what) const {
+  if (block.dim != dim_) {
+    throw ValueError(what + " have dim " + std::to_string(block.dim) + ", the index has dim " + std::to_string(dim_));
+  }
+  require_finite(block, what);
+}
+
+void Index::add(const VectorBlock& vectors, std::span<const std::int64_t> ids, OnConflict on_conflict, int threads,
+                const Progress& progress) {
+  check_block(vectors, "vectors");
+  if (ids.size() != vectors.count) {
+    throw ValueError("got " + std::to_string(vectors.count) + " vectors and " + std::to_string(ids.size()) + " ids");
+  }
+  for (std::int64_t id : ids) {
+    if (id < 0) throw ValueError("ids must be non-negative, got " + std::to_string(id));
+  }
+  require_distinct(ids);
+  std::lock_guard writer(writer_);
+  Lookup lookup;
+  lookup.old.reserve(ids.size());
+  for (std::int64_t id : ids) {
+    const Slot slot = table().find(id);
+    if (slot != kNoSlot && on_conflict == OnConflict::raise) {
+      throw KeyError("id " + std::to_string(id) + " is in the index already; update() replaces it, and so does add(..., "
+                     "on_conflict=\"update\")");
+    }
+    lookup.old.push_back(slot);
+    lookup.any |= slot != kNoSlot;
+  }
+  if (ids.empty()) return;
+  insert(vectors, ids, lookup, threads, progress);
+}
+
+void Index::update(const VectorBlock& vectors, std::span<const std::int64_t> ids, int threads,
+                   const Progress& progress) {
+  {
+    std::shared_lock reading(lock_);
+    for (std::int64_t id : ids) {
+      if (table().find(id) == kNoSlot) throw KeyError(no_such_id(id));
+    }
+  }
+  add(vectors, ids, OnConflict::update, threads, progress);
+}
+
+void Index::remove(std::span<const std::int64_t> ids, int threads) {
+  require_distinct(ids);
+  std::lock_guard writer(writer_);
+  std::vector<Slot> slots;
+  slots.reserve(ids.size());
+  for (std::int64_t id : ids) {
+    slots.push_back(table().find(id));
+    if (slots.back() == kNoSlot) throw KeyError(no_such_id(id));
+  }
+  if (!slots.empty()) erase(slots, threads);
+}
+
+void Index::compact(int threads, const Progress& progress) {
+  std::lock_guard writer(writer_);
+  rebuild(threads, progress);
+}
+
+template <class Body>
+SearchCost Index::for_queries(const VectorBlock& queries, const SearchRequest& request, Body&& body) const {
+  check_block(queries, "queries");
+  SearchCost total;
+  std::mutex total_mutex;
+  // A filter is evaluated once and describes one state of the index, so its batch is searched in that state.
+  const std::size_t stretch = request.filter != nullptr ? std::max<std::size_t>(queries.count, 1) : kQueriesPerLock;
+  for (std::size_t first = 0; first < queries.count; first += stretch) {
+    const std::size_t n = std::min(stretch, queries.count - first);
+    std::shared_lock reading(lock_);
+    Bitset filtered;
+    const Bitset* passing = nullptr;
+    std::size_t matches = table().live();
+    if (request.filter != nullptr) {
+      filtered = request.filter->evaluate(table());
+      passing = &filtered;
+      matches = filtered.count();
+    }
+    parallel_for(n, 4, request.threads, [&](std::size_t begin, std::size_t end, int) {
+      Lease lease(*this);
+      Scratch& s = *lease;
+      s.cost = SearchCost();
+      for (std::size_t i = first + begin; i < first + end; ++i) {
+        s.found.clear();
+        body(i, QueryView{queries.row(i), queries.dtype}, passing, matches, s);
+      }
+      std::lock_guard guard(total_mutex);
+      total += s.cost;
+    });
+  }
+  return total;
+}
+
+SearchCost Index::search(const VectorBlock& queries, const SearchRequest& request, const SearchOutput& out) const {
+  const std::size_t k = request.k;
+  return for_queries(queries, request, [&](std::size_t i, const QueryView& query, const Bitset* passing,
+                                           std::size_t matches, Scratch& s) {
+    if (matches > 0) search_one(query, request, passing, matches, s);
+    for (std::size_t j = 0; j < k; ++j) {
+      const bool real = j < s.found.size();
+      out.ids[i * k + j] = real ? table().id(s.found[j].slot()) : -1;
+      out.distances[i * k + j] = real ? s.found[j].distance() : std::numeric_limits<float>::infinity();
+    }
+    out.counts[i] = static_cast<std::int64_t>(s.found.size());
+  });
+}
+
+RadiusResult Index::search_radius(const VectorBlock& queries, float radius, const SearchRequest& request) const {
+  if (std::isnan(radius)) throw ValueError("radius is NaN");
+  std::vector<std::vector<std::pair<float, std::int64_t>>> found(queries.count);
+  RadiusResult result;
+  result.cost = for_queries(queries, request, [&](std::size_t i, const QueryView& query, const Bitset* passing,
+                                                  std::size_t matches, Scratch& s) {
+    if (matches > 0) radius_one(query, radius, request, passing, matches, s);
+    for (Candidate c : s.found) found[i].emplace_back(c.distance(), table().id(c.slot()));
+  });
+  result.lims.push_back(0);
+  for (const auto& one : found) {
+    for (const auto& [distance, id] : one) {
+      result.ids.push_back(id);
+      result.distances.push_back(distance);
+    }
+    result.lims.push_back(static_cast<std::int64_t>(result.ids.size()));
+  }
+  return result;
+}
+
+void Index::get(std::span<const std::int64_t> ids, std::byte* out) const {
+  std::shared_lock reading(lock_);
+  const std::size_t bytes = table().vector_bytes();
+  for (std::size_t i = 0; i < ids.size(); ++i) {
+    const Slot slot = table().find(ids[i]);
+    if (slot == kNoSlot) throw KeyError(no_such_id(ids[i]));
+    std::memcpy(out + i * bytes, table().row(slot), bytes);
+  }
+}
+
+void Index::contains(std::span<const std::int64_t> ids, bool* out) const {
+  std::shared_lock reading(lock_);
+  for (std::size_t i = 0; i < ids.size(); ++i) out[i] = table().find(ids[i]) != kNoSlot;
+}
+
+std::vector<std::int64_t> Index::ids() const {
+  std::shared_lock reading(lock_);
+  std::vector<std::int64_t> result;
+  for (Slot slot : table().arrival_order()) result.push_back(table().id(slot));
+  return result;
+}
+
+std::size_t Index::size() const {
+  std::shared_lock reading(lock_);
+  return table().live();
+}
+
+std::size_t Index::memory_bytes() const {
+  std::shared_lock reading(lock_);
+  return table().memory_bytes() + other_memory_bytes();
+}
+
+void Index::with_sections(
+    const std::function<void(const std::string&, const std::vector<storage::SectionView>&)>& f) const {
+  std::lock_guard writer(writer_);
+  std::shared_lock reading(lock_);
+  storage::SectionList sections;
+  append_sections(sections);
+  f(kind(), sections.views());
+}
+
+}  // namespace annlib

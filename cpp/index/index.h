@@ -1,0 +1,136 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "core/bitset.h"
+#include "core/shared_lock.h"
+#include "core/types.h"
+#include "filter/row_filter.h"
+#include "graph/beam_search.h"
+#include "storage/container.h"
+#include "storage/section_list.h"
+#include "table/table.h"
+#include "table/vectors.h"
+
+namespace annlib {
+
+/// `done` of `total` steps; called on the thread that called the index, and may throw to stop the work.
+using Progress = std::function<void(std::size_t done, std::size_t total)>;
+
+enum class OnConflict { raise, update };
+
+struct SearchRequest {
+  std::size_t k = 10;
+  std::size_t ef = 64;  ///< graph indexes only
+  const RowFilter* filter = nullptr;
+  int threads = 0;
+};
+
+/// Row-major n x k. Places beyond counts[i] hold -1 and infinity.
+struct SearchOutput {
+  std::int64_t* ids;
+  float* distances;
+  std::int64_t* counts;
+};
+
+/// As faiss range_search: the results of query i are [lims[i], lims[i+1]) of the other two, nearest first.
+struct RadiusResult {
+  std::vector<std::int64_t> lims, ids;
+  std::vector<float> distances;
+  SearchCost cost;
+};
+
+/// What all indexes do alike: ids, rows, locking, batches of queries. An index is thread-safe: searches run beside
+/// each other and beside writes; writes wait for one another. A call that throws has changed nothing.
+class Index {
+ public:
+  virtual ~Index() = default;
+
+  // -- writing ------------------------------------------------------------------------------------------------------
+  /// Adds `vectors` under `ids` (non-negative, distinct; one each). KeyError for an id that is there, unless
+  /// on_conflict says that its vector is to be replaced. ValueError for a NaN or infinity.
+  void add(const VectorBlock& vectors, std::span<const std::int64_t> ids, OnConflict on_conflict, int threads,
+           const Progress& progress);
+  /// Replaces the vectors of ids that are all there already, else KeyError.
+  void update(const VectorBlock& vectors, std::span<const std::int64_t> ids, int threads, const Progress& progress);
+  /// KeyError, and nothing deleted, unless all ids are there.
+  void remove(std::span<const std::int64_t> ids, int threads);
+  /// Rebuilds from the live items alone: afterwards the index depends on nothing but them, the parameters, the seed.
+  void compact(int threads, const Progress& progress);
+
+  // -- reading ------------------------------------------------------------------------------------------------------
+  SearchCost search(const VectorBlock& queries, const SearchRequest& request, const SearchOutput& out) const;
+  RadiusResult search_radius(const VectorBlock& queries, float radius, const SearchRequest& request) const;
+  /// Copies the vectors of `ids`, as they were given, to `out`. KeyError for an unknown id.
+  void get(std::span<const std::int64_t> ids, std::byte* out) const;
+  void contains(std::span<const std::int64_t> ids, bool* out) const;
+  /// The ids of live items by order of arrival: row i of a mask filter is the i-th of them.
+  std::vector<std::int64_t> ids() const;
+  std::size_t size() const;
+  std::size_t memory_bytes() const;
+  std::uint32_t dim() const { return dim_; }
+  DType dtype() const { return dtype_; }
+  Metric metric() const { return metric_; }
+
+  /// Calls f(kind, sections) with the arrays that make up the index, while no writer can change them.
+  void with_sections(
+      const std::function<void(const std::string&, const std::vector<storage::SectionView>&)>& f) const;
+
+ protected:
+  Index(std::uint32_t dim, DType dtype, Metric metric);
+
+  struct Lookup {
+    std::vector<Slot> old;  ///< for each item the live slot that it replaces, or kNoSlot
+    bool any = false;
+  };
+
+  /// The one table, or the newest; read under lock_ or by the writer.
+  virtual const Table& table() const = 0;
+  /// Adds items, replacing those in `lookup.old`. Called with writer_ held and nothing else.
+  virtual void insert(const VectorBlock& vectors, std::span<const std::int64_t> ids, const Lookup& lookup, int threads,
+                      const Progress& progress) = 0;
+  /// Called with writer_ held and nothing else.
+  virtual void erase(std::span<const Slot> slots, int threads) = 0;
+  virtual void rebuild(int threads, const Progress& progress) = 0;
+  /// One query, under lock_ shared: appends at most k candidates to s.found, nearest first, with exact distances.
+  /// `passing` is nullptr, or the live slots that the filter lets through, `matches` of them.
+  virtual void search_one(const QueryView& query, const SearchRequest& request, const Bitset* passing,
+                          std::size_t matches, Scratch& s) const = 0;
+  virtual void radius_one(const QueryView& query, float radius, const SearchRequest& request, const Bitset* passing,
+                          std::size_t matches, Scratch& s) const = 0;
+  virtual std::string kind() const = 0;
+  /// Called under lock_ shared.
+  virtual void append_sections(storage::SectionList& sections) const = 0;
+  virtual std::size_t other_memory_bytes() const { return 0; }
+
+  const std::uint32_t dim_;
+  const DType dtype_;
+  const Metric metric_;
+  mutable FairSharedMutex lock_;  ///< shared: reading; exclusive: the short moments in which a writer changes things
+  mutable std::mutex writer_;     ///< one writer at a time; taken before lock_
+
+ private:
+  class Lease;
+
+  void check_block(const VectorBlock& block, const std::string& what) const;
+  template <class Body>
+  SearchCost for_queries(const VectorBlock& queries, const SearchRequest& request, Body&& body) const;
+  std::unique_ptr<Scratch> borrow() const;
+  void give_back(std::unique_ptr<Scratch> scratch) const;
+
+  mutable std::mutex scratch_mutex_;
+  mutable std::vector<std::unique_ptr<Scratch>> scratches_;
+};
+
+/// All passing slots scored by the stored vectors: the exact answer. Appends to s.found as Index::search_one does.
+void exact_search(const Table& table, const QueryView& query, std::size_t k, const Bitset& passing, Scratch& s);
+void exact_radius(const Table& table, const QueryView& query, float radius, const Bitset& passing, Scratch& s);
+
+}  // namespace annlib

@@ -1,0 +1,64 @@
+#include "index/sections.h"
+
+#include <cstring>
+
+#include "core/error.h"
+
+namespace annlib {
+
+using storage::Container;
+using storage::ElementType;
+using storage::SectionInfo;
+using storage::SectionList;
+
+Buffer load_section(const std::shared_ptr<const Container>& file, const SectionInfo& section) {
+  if (file->mapped()) return Buffer::view(file->view(section), file);
+  Buffer bytes;
+  bytes.reserve(section.length);
+  bytes.resize(section.length);
+  file->read(section, {bytes.data(), bytes.size()});
+  return bytes;
+}
+
+void append_table(const Table& table, SectionList& sections) {
+  const std::uint64_t n = table.slots();
+  sections.add("table.vectors", ElementType::u8, {n, table.stride()}, table.row_bytes().bytes());
+  sections.add("table.ids", ElementType::i64, {n}, table.ids().bytes());
+  sections.add("table.arrival", ElementType::u32, {n}, table.arrivals().bytes());
+  sections.add("table.alive", ElementType::u64, {Bitset::words_for(n)}, table.alive_bits().words().bytes());
+  sections.add_copy("table.free", ElementType::u32, table.free_slots());
+}
+
+void restore_table(const std::shared_ptr<const Container>& file, Table& table) {
+  Table::Parts parts;
+  const SectionInfo& vectors = file->require("table.vectors", ElementType::u8, 2);
+  if (vectors.shape[1] != table.stride()) throw CorruptError("rows of vectors have a wrong length");
+  parts.rows = Array<std::byte>(load_section(file, vectors));
+  parts.ids = Array<std::int64_t>(load_section(file, file->require("table.ids", ElementType::i64, 1)));
+  parts.arrival = Array<std::uint32_t>(load_section(file, file->require("table.arrival", ElementType::u32, 1)));
+  parts.alive = Array<std::uint64_t>(load_section(file, file->require("table.alive", ElementType::u64, 1)));
+  parts.free = storage::read_vector<Slot>(*file, "table.free", ElementType::u32);
+  table.restore(std::move(parts));
+}
+
+void append_params(const StoredParams& params, SectionList& sections) {
+  std::vector<std::uint64_t> numbers{params.dim, static_cast<std::uint64_t>(params.dtype),
+                                     static_cast<std::uint64_t>(params.metric)};
+  numbers.insert(numbers.end(), params.more.begin(), params.more.end());
+  sections.add_copy("params", ElementType::u64, numbers);
+}
+
+StoredParams read_params(const Container& file, std::size_t more) {
+  const auto numbers = storage::read_vector<std::uint64_t>(file, "params", ElementType::u64);
+  if (numbers.size() != 3 + more || numbers[0] > 0xFFFFFFFFu || numbers[1] > 3 || numbers[2] > 2) {
+    throw CorruptError("the parameters are out of range");
+  }
+  StoredParams params;
+  params.dim = static_cast<std::uint32_t>(numbers[0]);
+  params.dtype = static_cast<DType>(numbers[1]);
+  params.metric = static_cast<Metric>(numbers[2]);
+  params.more.assign(numbers.begin() + 3, numbers.end());
+  return params;
+}
+
+}  // namespace annlib

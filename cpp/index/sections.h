@@ -1,0 +1,32 @@
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/buffer.h"
+#include "storage/container.h"
+#include "storage/section_list.h"
+#include "table/table.h"
+
+namespace annlib {
+
+/// One section as a buffer: a view of the mapping where there is one, else bytes of its own.
+Buffer load_section(const std::shared_ptr<const storage::Container>& file, const storage::SectionInfo& section);
+
+/// The table's sections, and what reads them back: CorruptError for anything that does not fit.
+void append_table(const Table& table, storage::SectionList& sections);
+void restore_table(const std::shared_ptr<const storage::Container>& file, Table& table);
+
+/// The numbers that an index is made with, as one section of u64: dim, dtype, metric, then what the kind adds.
+struct StoredParams {
+  std::uint32_t dim = 0;
+  DType dtype = DType::f32;
+  Metric metric = Metric::l2;
+  std::vector<std::uint64_t> more;
+};
+void append_params(const StoredParams& params, storage::SectionList& sections);
+/// CorruptError unless there are exactly `more` further numbers and all enums are known.
+StoredParams read_params(const storage::Container& file, std::size_t more);
+
+}  // namespace annlib

@@ -1,0 +1,111 @@
+#if defined(__x86_64__)
+
+#include <immintrin.h>
+
+#include "simd/isa.h"
+
+ANNLIB_TARGET_BEGIN("avx2,fma,f16c,sse4.2")
+
+namespace annlib::simd {
+namespace {
+
+#include "simd/crc32c_x86.inl.h"
+#include "simd/overlap.inl.h"
+
+/// Read from offset k, a vector of lanes of which the last k are ones.
+alignas(32) constexpr std::int32_t kOnes32[16] = {0, 0, 0, 0, 0, 0, 0, 0, -1, -1, -1, -1, -1, -1, -1, -1};
+alignas(32) constexpr std::int16_t kOnes16[32] = {0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,
+                                                  -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1};
+
+inline __m256i load256(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
+inline __m128i load128(const void* p) { return _mm_loadu_si128(static_cast<const __m128i*>(p)); }
+inline __m128i load64(const void* p) { return _mm_loadl_epi64(static_cast<const __m128i*>(p)); }
+
+struct Float {
+  using Vec = __m256;
+  static constexpr std::size_t lanes = 8;
+
+  static Vec zero() { return _mm256_setzero_ps(); }
+  static Vec broadcast(float v) { return _mm256_set1_ps(v); }
+  static Vec load(const float* p) { return _mm256_loadu_ps(p); }
+  static Vec load(const std::uint16_t* p) { return _mm256_cvtph_ps(load128(p)); }
+  static Vec load(const std::int8_t* p) { return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(load64(p))); }
+  static Vec load(const std::uint8_t* p) { return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(load64(p))); }
+  static Vec keep_last(Vec v, std::size_t k) { return _mm256_and_ps(v, _mm256_castsi256_ps(load256(kOnes32 + k))); }
+  template <class T>
+  static Vec load_first(const T* p, std::size_t count) {
+    return load_copied<Float>(p, count);
+  }
+  template <class T>
+  static Vec load_tail(const T* p, std::size_t i, std::size_t n) {
+    return load_overlapping<Float>(p, i, n);
+  }
+
+  static Vec add(Vec a, Vec b) { return _mm256_add_ps(a, b); }
+  static Vec sub(Vec a, Vec b) { return _mm256_sub_ps(a, b); }
+  static Vec mul(Vec a, Vec b) { return _mm256_mul_ps(a, b); }
+  static Vec fma(Vec a, Vec b, Vec c) { return _mm256_fmadd_ps(a, b, c); }
+  static Vec abs(Vec a) { return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a); }
+  static Vec max(Vec a, Vec b) { return _mm256_max_ps(a, b); }
+  static Vec min(Vec a, Vec b) { return _mm256_min_ps(a, b); }
+  static float sum(Vec v) {
+    const __m128 four = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+    const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+  }
+
+  static void store(float* p, Vec v) { _mm256_storeu_ps(p, v); }
+  static void store(std::uint16_t* p, Vec v) {
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT));
+  }
+  static void store(std::int8_t* p, Vec v) {
+    const __m128i words = round_to_words(v);
+    _mm_storel_epi64(reinterpret_cast<__m128i*>(p), _mm_packs_epi16(words, words));
+  }
+  static void store(std::uint8_t* p, Vec v) {
+    const __m128i words = round_to_words(v);
+    _mm_storel_epi64(reinterpret_cast<__m128i*>(p), _mm_packus_epi16(words, words));
+  }
+  static __m128i round_to_words(Vec v) {
+    const __m256i whole = _mm256_cvtps_epi32(v);
+    return _mm_packs_epi32(_mm256_castsi256_si128(whole), _mm256_extracti128_si256(whole, 1));
+  }
+};
+
+struct Int16 {
+  using Vec = __m256i;
+  using Acc = __m256i;
+  static constexpr std::size_t lanes = 16;
+
+  static Vec load(const std::int8_t* p) { return _mm256_cvtepi8_epi16(load128(p)); }
+  static Vec load(const std::uint8_t* p) { return _mm256_cvtepu8_epi16(load128(p)); }
+  static Vec keep_last(Vec v, std::size_t k) { return _mm256_and_si256(v, load256(kOnes16 + k)); }
+  template <class T>
+  static Vec load_tail(const T* p, std::size_t i, std::size_t n) {
+    return load_overlapping<Int16>(p, i, n);
+  }
+  static Vec sub(Vec a, Vec b) { return _mm256_sub_epi16(a, b); }
+
+  static Acc zero() { return _mm256_setzero_si256(); }
+  static Acc add_products(Acc acc, Vec a, Vec b) { return add(acc, _mm256_madd_epi16(a, b)); }
+  static Acc add(Acc a, Acc b) { return _mm256_add_epi32(a, b); }
+  static std::int32_t sum(Acc v) {
+    const __m128i four = _mm_add_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
+    const __m128i two = _mm_add_epi32(four, _mm_unpackhi_epi64(four, four));
+    return _mm_cvtsi128_si32(_mm_add_epi32(two, _mm_shuffle_epi32(two, 1)));
+  }
+};
+
+#include "simd/integer16.inl.h"
+#include "simd/kernels.inl.h"
+
+}  // namespace
+}  // namespace annlib::simd
+
+ANNLIB_TARGET_END
+
+namespace annlib::simd {
+constinit const Kernels kAvx2Kernels = make_kernels(Isa::avx2, "avx2");
+}  // namespace annlib::simd
+
+#endif

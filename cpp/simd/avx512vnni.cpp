@@ -1,0 +1,88 @@
+#if defined(__x86_64__)
+
+#if !defined(__clang__)  // gcc's own AVX-512 header trips this (GCC bug 105593)
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
+#include <immintrin.h>
+
+#include <type_traits>
+
+#include "simd/isa.h"
+
+ANNLIB_TARGET_BEGIN("avx512vnni,avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c,sse4.2")
+
+namespace annlib::simd {
+namespace {
+
+#include "simd/avx512_float.inl.h"
+#include "simd/crc32c_x86.inl.h"
+
+/// vpdpbusd adds products of unsigned with signed bytes to int32 lanes. Pairs of equal signedness shift one side by
+/// 128, which is a flip of its top bit, and take the shift back out with a second sum of the other side:
+///   u8_u8 dot: sum x*q = sum x*(q - 128) + 128 * sum x
+///   i8_i8 dot: sum x*q = sum (x + 128)*q - 128 * sum q
+///   l2:        with d = |q - x|, sum d*d = sum d*(d - 128) + 128 * sum d
+template <Op op, class QueryElement, class RowElement>
+struct IntegerTerm {
+  using Q = QueryElement;
+  using X = RowElement;
+  struct Acc {
+    __m512i products;
+    __m512i shifted;  ///< sum of what the shift of 128 multiplies
+  };
+  static constexpr std::size_t lanes = 64;
+  static constexpr bool exact = true;
+  static constexpr bool same_sign = std::is_same_v<Q, X>;
+  static constexpr bool is_signed = std::is_same_v<X, std::int8_t>;
+
+  static Acc zero() { return {_mm512_setzero_si512(), _mm512_setzero_si512()}; }
+  static void step(Acc& acc, const Q* q, const X* x) { add(acc, _mm512_loadu_si512(q), _mm512_loadu_si512(x)); }
+  static void tail(Acc& acc, const Q* q, const X* x, std::size_t i, std::size_t n) {
+    const __mmask64 first = (std::uint64_t{1} << (n - i)) - 1;
+    add(acc, _mm512_maskz_loadu_epi8(first, q + i), _mm512_maskz_loadu_epi8(first, x + i));
+  }
+  static std::int32_t sum(const Acc& a, const Acc& b, const Acc& c, const Acc& d) {
+    const __m512i products =
+        _mm512_add_epi32(_mm512_add_epi32(a.products, b.products), _mm512_add_epi32(c.products, d.products));
+    if constexpr (!same_sign) return _mm512_reduce_add_epi32(products);
+    const __m512i shifted = _mm512_slli_epi32(
+        _mm512_add_epi32(_mm512_add_epi32(a.shifted, b.shifted), _mm512_add_epi32(c.shifted, d.shifted)), 7);
+    constexpr bool subtract = op == Op::dot && is_signed;
+    return _mm512_reduce_add_epi32(subtract ? _mm512_sub_epi32(products, shifted)
+                                            : _mm512_add_epi32(products, shifted));
+  }
+
+ private:
+  static void add(Acc& acc, __m512i q, __m512i x) {
+    const __m512i one = _mm512_set1_epi8(1);
+    if constexpr (!same_sign) {
+      acc.products = _mm512_dpbusd_epi32(acc.products, x, q);
+    } else if constexpr (op == Op::l2) {
+      const __m512i d = is_signed ? _mm512_sub_epi8(_mm512_max_epi8(q, x), _mm512_min_epi8(q, x))
+                                  : _mm512_sub_epi8(_mm512_max_epu8(q, x), _mm512_min_epu8(q, x));
+      acc.products = _mm512_dpbusd_epi32(acc.products, d, shift(d));
+      acc.shifted = _mm512_dpbusd_epi32(acc.shifted, d, one);
+    } else if constexpr (is_signed) {
+      acc.products = _mm512_dpbusd_epi32(acc.products, shift(x), q);
+      acc.shifted = _mm512_dpbusd_epi32(acc.shifted, one, q);
+    } else {
+      acc.products = _mm512_dpbusd_epi32(acc.products, x, shift(q));
+      acc.shifted = _mm512_dpbusd_epi32(acc.shifted, x, one);
+    }
+  }
+  static __m512i shift(__m512i v) { return _mm512_xor_si512(v, _mm512_set1_epi8(-128)); }
+};
+
+#include "simd/kernels.inl.h"
+
+}  // namespace
+}  // namespace annlib::simd
+
+ANNLIB_TARGET_END
+
+namespace annlib::simd {
+constinit const Kernels kAvx512VnniKernels = make_kernels(Isa::avx512vnni, "avx512vnni");
+}  // namespace annlib::simd
+
+#endif

@@ -1,0 +1,284 @@
+/// The kernel loops, once for all instruction sets. Each set's file includes this inside its own anonymous namespace
+/// and target region (so there are no includes and no std:: functions here), after it has defined
+///
+///   struct Float                  a vector of floats: Vec, lanes, zero, load(const T*) for T = float, uint16 (half),
+///                                 int8, uint8; load_first(p, count) with zeros behind, 0 < count < lanes;
+///                                 load_tail(p, i, n) elements i..n of p, n - i < lanes, the rest zeros;
+///                                 broadcast, add, sub, mul, fma, abs, max, min (the second operand where the first
+///                                 is NaN), sum, and store to float, half, int8, uint8 (rounding to nearest even)
+///   IntegerTerm<Op, Q, X>         a Term, see below, whose int32 result is exact up to kExactDim elements
+///   crc32c_byte, crc32c_word      one step of a CRC-32C over 1 or 8 bytes
+///
+/// None of the loads touches a byte outside the row: rows may end where a mapping ends.
+
+/// A Term is what one dimension adds to the value: types Q and X of the elements, an accumulator Acc over `lanes`
+/// dimensions at once, zero, step (`lanes` elements), tail (elements i..n, fewer than `lanes`), and sum of four Accs.
+template <Op op, class RowElement>
+struct FloatTerm {
+  using Q = float;
+  using X = RowElement;
+  using Acc = Float::Vec;
+  static constexpr std::size_t lanes = Float::lanes;
+  static constexpr bool exact = false;
+
+  static Acc zero() { return Float::zero(); }
+  static void add(Acc& acc, Float::Vec q, Float::Vec x) {
+    if constexpr (op == Op::l2) {
+      const Float::Vec d = Float::sub(q, x);
+      acc = Float::fma(d, d, acc);
+    } else {
+      acc = Float::fma(q, x, acc);
+    }
+  }
+  static void step(Acc& acc, const Q* q, const X* x) { add(acc, Float::load(q), Float::load(x)); }
+  static void tail(Acc& acc, const Q* q, const X* x, std::size_t i, std::size_t n) {
+    add(acc, Float::load_tail(q, i, n), Float::load_tail(x, i, n));
+  }
+  static float sum(const Acc& a, const Acc& b, const Acc& c, const Acc& d) {
+    return Float::sum(Float::add(Float::add(a, b), Float::add(c, d)));
+  }
+};
+
+/// Four accumulators: the additions of one depend on each other and take about four cycles each. Inlined by force: a
+/// row of 128 one-byte codes takes some twenty cycles, of which a call would be a good part.
+template <class Term>
+__attribute__((always_inline)) inline auto accumulate(const typename Term::Q* q, const typename Term::X* x,
+                                                      std::size_t n) {
+  constexpr std::size_t L = Term::lanes;
+  typename Term::Acc a = Term::zero(), b = Term::zero(), c = Term::zero(), d = Term::zero();
+  std::size_t i = 0;
+  for (; i + 4 * L <= n; i += 4 * L) {
+    Term::step(a, q + i, x + i);
+    Term::step(b, q + i + L, x + i + L);
+    Term::step(c, q + i + 2 * L, x + i + 2 * L);
+    Term::step(d, q + i + 3 * L, x + i + 3 * L);
+  }
+  if (i + 2 * L <= n) {
+    Term::step(a, q + i, x + i);
+    Term::step(b, q + i + L, x + i + L);
+    i += 2 * L;
+  }
+  if (i + L <= n) {
+    Term::step(c, q + i, x + i);
+    i += L;
+  }
+  if (i < n) Term::tail(d, q, x, i, n);
+  return Term::sum(a, b, c, d);
+}
+
+/// The largest block whose sum of 255^2 fits an int32.
+constexpr std::size_t kExactDim = std::size_t{1} << 15;
+
+template <class Term>
+__attribute__((noinline)) std::int64_t accumulate_blocks(const typename Term::Q* q, const typename Term::X* x,
+                                                         std::size_t n) {
+  std::int64_t sum = 0;
+  for (; n > kExactDim; n -= kExactDim, q += kExactDim, x += kExactDim) sum += accumulate<Term>(q, x, kExactDim);
+  return sum + accumulate<Term>(q, x, n);
+}
+
+template <class Term>
+inline float row_value(const typename Term::Q* q, const typename Term::X* x, std::size_t dim) {
+  if constexpr (Term::exact) {
+    if (dim > kExactDim) return static_cast<float>(accumulate_blocks<Term>(q, x, dim));
+  }
+  return static_cast<float>(accumulate<Term>(q, x, dim));
+}
+
+template <class Term, Tail tail>
+inline float score_row(const Query& query, const Rows& rows, std::size_t index) {
+  const std::byte* row = rows.data + index * rows.stride;
+  const float v = query.b * row_value<Term>(static_cast<const typename Term::Q*>(query.data),
+                                            reinterpret_cast<const typename Term::X*>(row), rows.dim);
+  float t = 0.0f;
+  if constexpr (tail != Tail::none) __builtin_memcpy(&t, row + rows.tail_offset, sizeof t);
+  if constexpr (tail == Tail::times) return query.a + v * t;
+  if constexpr (tail == Tail::plus) return query.a + v + t;
+  return query.a + v;
+}
+
+constexpr std::size_t kCacheLine = 64;
+
+inline void prefetch_row(const Rows& rows, std::size_t index) {
+  const std::byte* row = rows.data + index * rows.stride;
+  const std::size_t before = reinterpret_cast<std::uintptr_t>(row) % kCacheLine;
+  for (std::size_t at = 0; at < before + rows.prefetch_bytes; at += kCacheLine) __builtin_prefetch(row - before + at);
+}
+
+/// How many rows are asked for ahead of their use. Measured on random rows of a matrix far larger than the caches:
+/// rows of one or two lines gain up to eight ahead; from 512 bytes on, one core's memory bandwidth is the limit.
+inline std::size_t lookahead(std::size_t prefetch_bytes) {
+  constexpr std::size_t kMostRows = 8, kMostBytes = 4096;
+  if (prefetch_bytes == 0) return 0;
+  const std::size_t rows = kMostBytes / prefetch_bytes;
+  return rows < 1 ? 1 : rows > kMostRows ? kMostRows : rows;
+}
+
+template <class Term, Tail tail>
+void score_ids(const Query& query_ref, const Rows& rows_ref, const std::uint32_t* ids, std::size_t n, float* out) {
+  const Query query = query_ref;  // copies, which a store to `out` cannot change
+  const Rows rows = rows_ref;
+  const std::size_t ahead = lookahead(rows.prefetch_bytes);
+  std::size_t asked = 0;
+  for (; asked < ahead && asked < n; ++asked) prefetch_row(rows, ids[asked]);
+  for (std::size_t i = 0; i < n; ++i) {
+    if (asked < n) prefetch_row(rows, ids[asked++]);
+    out[i] = score_row<Term, tail>(query, rows, ids[i]);
+  }
+}
+
+template <class Term, Tail tail>
+void score_range(const Query& query_ref, const Rows& rows_ref, std::size_t first, std::size_t n, float* out) {
+  const Query query = query_ref;
+  const Rows rows = rows_ref;
+  for (std::size_t i = 0; i < n; ++i) out[i] = score_row<Term, tail>(query, rows, first + i);
+}
+
+template <class Term>
+Scorer scorer_of(Tail tail) {
+  switch (tail) {
+    case Tail::none:
+      return {score_ids<Term, Tail::none>, score_range<Term, Tail::none>};
+    case Tail::times:
+      return {score_ids<Term, Tail::times>, score_range<Term, Tail::times>};
+    case Tail::plus:
+      return {score_ids<Term, Tail::plus>, score_range<Term, Tail::plus>};
+  }
+  return {};
+}
+
+template <Op op>
+Scorer scorer_of(Pair pair, Tail tail) {
+  switch (pair) {
+    case Pair::f32_f32:
+      return scorer_of<FloatTerm<op, float>>(tail);
+    case Pair::f32_f16:
+      return scorer_of<FloatTerm<op, std::uint16_t>>(tail);
+    case Pair::f32_i8:
+      return scorer_of<FloatTerm<op, std::int8_t>>(tail);
+    case Pair::f32_u8:
+      return scorer_of<FloatTerm<op, std::uint8_t>>(tail);
+    case Pair::i8_i8:
+      return scorer_of<IntegerTerm<op, std::int8_t, std::int8_t>>(tail);
+    case Pair::u8_u8:
+      return scorer_of<IntegerTerm<op, std::uint8_t, std::uint8_t>>(tail);
+    case Pair::q8_u8:
+      if constexpr (op == Op::dot) return scorer_of<IntegerTerm<op, std::int8_t, std::uint8_t>>(tail);
+  }
+  return {};
+}
+
+Scorer scorer(Op op, Pair pair, Tail tail) {
+  return op == Op::l2 ? scorer_of<Op::l2>(pair, tail) : scorer_of<Op::dot>(pair, tail);
+}
+
+/// out[i] = f(in[i], ...) for whole vectors, then once more for what is left, through a buffer.
+template <class Out, class Function, class... In>
+inline void map(Function f, std::size_t n, Out* out, const In*... in) {
+  std::size_t i = 0;
+  for (; i + Float::lanes <= n; i += Float::lanes) Float::store(out + i, f(Float::load(in + i)...));
+  if (i < n) {
+    Out rest[Float::lanes];
+    Float::store(rest, f(Float::load_first(in + i, n - i)...));
+    __builtin_memcpy(out + i, rest, (n - i) * sizeof(Out));
+  }
+}
+
+/// Not a lambda: one without captures has a conversion to a function pointer, which gcc compiles for no target.
+struct Same {
+  Float::Vec operator()(Float::Vec v) const { return v; }
+};
+
+void half_to_float(const std::uint16_t* in, std::size_t n, float* out) { map(Same{}, n, out, in); }
+void float_to_half(const float* in, std::size_t n, std::uint16_t* out) { map(Same{}, n, out, in); }
+
+float norm2(const float* in, std::size_t n) { return accumulate<FloatTerm<Op::dot, float>>(in, in, n); }
+
+struct Clamp {
+  float low, high;
+  Float::Vec operator()(Float::Vec v) const {
+    return Float::min(Float::max(v, Float::broadcast(low)), Float::broadcast(high));
+  }
+};
+
+std::int32_t quantize_i8(const float* in, std::size_t n, float scale, std::int8_t* out) {
+  const Clamp clamp{-127.0f, 127.0f};
+  map([scale, clamp](Float::Vec v) { return clamp(Float::mul(v, Float::broadcast(scale))); }, n, out, in);
+  std::int32_t sum = 0;
+  for (std::size_t i = 0; i < n; ++i) sum += out[i];
+  return sum;
+}
+
+void quantize_u8(const float* in, const float* offset, const float* inv_step, std::size_t n, std::uint8_t* out) {
+  const Clamp clamp{0.0f, 255.0f};
+  map([clamp](Float::Vec v, Float::Vec o, Float::Vec s) { return clamp(Float::mul(Float::sub(v, o), s)); }, n, out, in,
+      offset, inv_step);
+}
+
+float max_abs(const float* in, std::size_t n) {
+  Float::Vec largest = Float::zero();
+  std::size_t i = 0;
+  for (; i + Float::lanes <= n; i += Float::lanes) largest = Float::max(Float::abs(Float::load(in + i)), largest);
+  if (i < n) largest = Float::max(Float::abs(Float::load_first(in + i, n - i)), largest);
+  float lanes[Float::lanes];
+  Float::store(lanes, largest);
+  float result = 0.0f;
+  for (const float lane : lanes) result = lane > result ? lane : result;
+  return result;
+}
+
+/// Index of the first element that has every bit of `mask` (an exponent of all ones is infinity or NaN), or n. Blocks
+/// are tested without branches, so that the compiler makes vectors of them; the block with a hit is then searched.
+template <class Bits>
+inline std::size_t first_with_bits(const void* in, std::size_t n, Bits mask) {
+  constexpr std::size_t kBlock = 256 / sizeof(Bits);
+  const auto* bytes = static_cast<const std::byte*>(in);
+  const auto hit = [bytes, mask](std::size_t i) {
+    Bits bits;
+    __builtin_memcpy(&bits, bytes + i * sizeof bits, sizeof bits);
+    return static_cast<Bits>((bits & mask) == mask);
+  };
+  std::size_t i = 0;
+  for (; i + kBlock <= n; i += kBlock) {
+    Bits any = 0;
+    for (std::size_t j = 0; j < kBlock; ++j) any |= hit(i + j);
+    if (any) break;
+  }
+  while (i < n && !hit(i)) ++i;
+  return i;
+}
+
+std::size_t first_nonfinite(const float* in, std::size_t n) {
+  return first_with_bits<std::uint32_t>(in, n, 0x7f800000);
+}
+
+std::size_t first_nonfinite_half(const std::uint16_t* in, std::size_t n) {
+  return first_with_bits<std::uint16_t>(in, n, 0x7c00);
+}
+
+std::uint32_t crc32c(std::uint32_t crc, const void* data, std::size_t n) {
+  const auto* bytes = static_cast<const std::uint8_t*>(data);
+  crc = ~crc;
+  for (; n >= sizeof(std::uint64_t); n -= sizeof(std::uint64_t), bytes += sizeof(std::uint64_t)) {
+    std::uint64_t word;
+    __builtin_memcpy(&word, bytes, sizeof word);
+    crc = crc32c_word(crc, word);
+  }
+  for (; n > 0; --n, ++bytes) crc = crc32c_byte(crc, *bytes);
+  return ~crc;
+}
+
+constexpr Kernels make_kernels(Isa isa, const char* name) {
+  return {.isa = isa,
+          .name = name,
+          .scorer = scorer,
+          .half_to_float = half_to_float,
+          .float_to_half = float_to_half,
+          .norm2 = norm2,
+          .quantize_i8 = quantize_i8,
+          .quantize_u8 = quantize_u8,
+          .max_abs = max_abs,
+          .first_nonfinite = first_nonfinite,
+          .first_nonfinite_half = first_nonfinite_half,
+          .crc32c = crc32c};
+}

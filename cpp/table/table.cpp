@@ -1,0 +1,212 @@
+#include "table/table.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <string>
+
+#include "core/error.h"
+
+namespace annlib {
+
+Table::Table(std::uint32_t dim, DType dtype, Metric metric)
+    : dim_(dim),
+      dtype_(dtype),
+      metric_(metric),
+      stride_(row_stride(vector_bytes() + (has_tail() ? sizeof(float) : 0))) {}
+
+simd::Rows Table::rows() const {
+  simd::Rows rows;
+  rows.data = rows_.data();
+  rows.stride = stride_;
+  rows.dim = dim_;
+  rows.tail_offset = static_cast<std::uint32_t>(vector_bytes());
+  rows.prefetch_bytes = static_cast<std::uint32_t>(stride_);
+  return rows;
+}
+
+float Table::reciprocal_norm(Slot slot) const {
+  float tail;
+  std::memcpy(&tail, row(slot) + vector_bytes(), sizeof(tail));
+  return tail;
+}
+
+bool Table::same_vector(Slot a, Slot b) const { return std::memcmp(row(a), row(b), vector_bytes()) == 0; }
+
+std::uint64_t Table::content_hash(Slot slot) const {
+  const std::byte* bytes = row(slot);
+  const std::size_t n = vector_bytes();
+  std::uint64_t hash = n;
+  for (std::size_t i = 0; i < n; i += 8) {
+    std::uint64_t word = 0;
+    std::memcpy(&word, bytes + i, std::min<std::size_t>(8, n - i));
+    hash = mix64(hash ^ word) + 0x9E3779B97F4A7C15ull;
+  }
+  return hash;
+}
+
+std::vector<Slot> Table::arrival_order() const {
+  std::vector<Slot> order;
+  order.reserve(live());
+  alive_.for_each([&](std::size_t slot) { order.push_back(static_cast<Slot>(slot)); });
+  std::sort(order.begin(), order.end(), [&](Slot a, Slot b) { return arrival_[a] < arrival_[b]; });
+  return order;
+}
+
+void Table::reserve(std::size_t slots) {
+  rows_.reserve(slots * stride_);
+  ids_.reserve(slots);
+  arrival_.reserve(slots);
+  map_.reserve(slots, hash_by_id());
+}
+
+Slot Table::append(const std::byte* vector) {
+  Slot slot;
+  if (!free_.empty()) {
+    slot = free_.back();
+    free_.pop_back();
+  } else {
+    const std::size_t n = slots();
+    if (n >= kMaxSlots) throw ValueError("an index holds at most " + std::to_string(kMaxSlots) + " vectors");
+    rows_.resize((n + 1) * stride_);
+    ids_.resize(n + 1);
+    arrival_.resize(n + 1);
+    alive_.resize(n + 1);
+    slot = static_cast<Slot>(n);
+  }
+  std::byte* out = rows_.data() + slot * stride_;
+  std::memcpy(out, vector, vector_bytes());
+  if (has_tail()) {
+    // In double: the norm of a long vector of large halves or bytes must not lose what the vector still has.
+    double sum = 0;
+    float chunk[256];
+    for (std::uint32_t d = 0; d < dim_; d += 256) {
+      const std::uint32_t n = std::min(256u, dim_ - d);
+      widen(vector + d * dtype_size(dtype_), dtype_, n, chunk);
+      for (std::uint32_t i = 0; i < n; ++i) sum += static_cast<double>(chunk[i]) * chunk[i];
+    }
+    const float tail = sum > 0 ? static_cast<float>(1.0 / std::sqrt(sum)) : 0.0f;
+    std::memcpy(out + vector_bytes(), &tail, sizeof(tail));
+  }
+  return slot;
+}
+
+void Table::reveal(Slot slot, std::int64_t id, std::uint32_t arrival) {
+  ids_[slot] = id;
+  arrival_[slot] = arrival;
+  next_arrival_ = std::max(next_arrival_, arrival + 1);
+  alive_.set(slot);
+  map_.insert(slot, hash_by_id());
+}
+
+void Table::hide(Slot slot) {
+  map_.erase(slot, hash_by_id());
+  alive_.reset(slot);
+}
+
+void Table::move_item(Slot from, Slot to) {
+  map_.replace(from, to, hash_of(ids_[from]));
+  ids_[to] = ids_[from];
+  arrival_[to] = arrival_[from];
+  alive_.set(to);
+  alive_.reset(from);
+}
+
+void Table::release(Slot slot) { free_.push_back(slot); }
+
+void permute_rows(std::byte* rows, std::size_t stride, const std::vector<Slot>& position) {
+  std::vector<bool> moved(position.size());
+  std::vector<std::byte> carried(stride);
+  for (Slot start = 0; start < position.size(); ++start) {
+    if (moved[start] || position[start] == start) continue;
+    std::memcpy(carried.data(), rows + start * stride, stride);
+    Slot from = start;
+    do {
+      const Slot to = position[from];
+      std::swap_ranges(carried.begin(), carried.end(), rows + to * stride);
+      moved[to] = true;
+      from = to;
+    } while (from != start);
+  }
+}
+
+void Table::permute(const std::vector<Slot>& position) {
+  permute_rows(rows_.data(), stride_, position);
+  Array<std::int64_t> ids(slots());
+  Array<std::uint32_t> arrival(slots());
+  Bitset alive(slots());
+  for (Slot i = 0; i < slots(); ++i) {
+    ids[position[i]] = ids_[i];
+    arrival[position[i]] = arrival_[i];
+    if (alive_.test(i)) alive.set(position[i]);
+  }
+  std::swap(ids_, ids);
+  std::swap(arrival_, arrival);
+  std::swap(alive_, alive);
+  index_ids();
+}
+
+void Table::index_ids() {
+  map_ = SlotHash();
+  map_.reserve(alive_.count(), hash_by_id());
+  alive_.for_each([&](std::size_t slot) { map_.insert(static_cast<Slot>(slot), hash_by_id()); });
+}
+
+void Table::renumber_arrivals() {
+  next_arrival_ = 0;
+  for (Slot slot : arrival_order()) arrival_[slot] = next_arrival_++;
+}
+
+std::size_t Table::memory_bytes() const {
+  return rows_.bytes().size() + ids_.bytes().size() + arrival_.bytes().size() + alive_.words().bytes().size() +
+         map_.memory_bytes() + free_.size() * sizeof(Slot);
+}
+
+void Table::restore(Parts parts) {
+  const std::size_t n = parts.ids.size();
+  if (n > kMaxSlots || parts.rows.size() != n * stride_ || parts.arrival.size() != n ||
+      parts.alive.size() != Bitset::words_for(n)) {
+    throw CorruptError("the arrays of vectors, ids and liveness differ in length");
+  }
+  if (n % 64 != 0 && (parts.alive[n / 64] >> (n % 64)) != 0) throw CorruptError("a bit beyond the last row is set");
+  Bitset alive(std::move(parts.alive), n);
+  const auto hash = [&](Slot slot) { return hash_of(parts.ids[slot]); };
+  SlotHash map;
+  map.reserve(alive.count(), hash);
+  std::uint32_t next_arrival = 0;
+  alive.for_each([&](std::size_t slot) {
+    if (parts.ids[slot] < 0) throw CorruptError("a negative id");
+    const auto same = [&](Slot other) { return parts.ids[other] == parts.ids[slot]; };
+    if (map.find(hash_of(parts.ids[slot]), same) != kNoSlot) throw CorruptError("an id stands twice");
+    map.insert(static_cast<Slot>(slot), hash);
+    if (parts.arrival[slot] >= 0xFFFFFF00u) throw CorruptError("an arrival number is out of range");
+    next_arrival = std::max(next_arrival, parts.arrival[slot] + 1);
+  });
+  Bitset seen(n);
+  for (Slot slot : parts.free) {
+    if (slot >= n || alive.test(slot) || seen.test(slot)) throw CorruptError("the list of free rows is wrong");
+    seen.set(slot);
+  }
+  for (std::size_t i = 0; i < n; ++i) {
+    const std::byte* row = parts.rows.data() + i * stride_;
+    try {
+      require_finite({row, dtype_, 1, dim_}, "vectors");
+    } catch (const ValueError&) {
+      throw CorruptError("vector " + std::to_string(i) + " is not finite");
+    }
+    if (has_tail()) {
+      float tail;
+      std::memcpy(&tail, row + vector_bytes(), sizeof(tail));
+      if (!std::isfinite(tail)) throw CorruptError("the norm of vector " + std::to_string(i) + " is not finite");
+    }
+  }
+  rows_ = std::move(parts.rows);
+  ids_ = std::move(parts.ids);
+  arrival_ = std::move(parts.arrival);
+  alive_ = std::move(alive);
+  free_ = std::move(parts.free);
+  map_ = std::move(map);
+  next_arrival_ = next_arrival;
+}
+
+}  // namespace annlib

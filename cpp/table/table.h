@@ -1,0 +1,112 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "core/bitset.h"
+#include "core/buffer.h"
+#include "core/random.h"
+#include "core/slot_hash.h"
+#include "core/types.h"
+#include "simd/simd.h"
+#include "table/vectors.h"
+
+namespace annlib {
+
+/// The rows of an index: for each slot its vector as given, its id, whether it lives, and where it stands in the
+/// order of arrival. A row is the vector's own bytes; under cosine the reciprocal norm follows as a float (0 for a
+/// zero vector, whose distance is then 1 to everything).
+///
+/// A slot is hidden when it is made; reveal() gives it its id and makes it part of the index, hide() takes it back.
+/// Not thread-safe: the index that owns the table locks.
+class Table {
+ public:
+  Table(std::uint32_t dim, DType dtype, Metric metric);
+
+  std::uint32_t dim() const { return dim_; }
+  DType dtype() const { return dtype_; }
+  Metric metric() const { return metric_; }
+  std::size_t slots() const { return ids_.size(); }
+  std::size_t live() const { return map_.size(); }
+  std::size_t vector_bytes() const { return dim_ * dtype_size(dtype_); }
+  bool has_tail() const { return metric_ == Metric::cosine; }
+
+  const std::byte* row(Slot slot) const { return rows_.data() + slot * stride_; }
+  std::int64_t id(Slot slot) const { return ids_[slot]; }
+  bool alive(Slot slot) const { return alive_.test(slot); }
+  const Bitset& alive_bits() const { return alive_; }
+  simd::Rows rows() const;
+  float reciprocal_norm(Slot slot) const;
+  bool same_vector(Slot a, Slot b) const;
+  /// A hash of the vector's bytes.
+  std::uint64_t content_hash(Slot slot) const;
+
+  /// kNoSlot if no live slot has this id.
+  Slot find(std::int64_t id) const {
+    return map_.find(hash_of(id), [&](Slot slot) { return ids_[slot] == id; });
+  }
+  /// Live slots by order of arrival.
+  std::vector<Slot> arrival_order() const;
+
+  void reserve(std::size_t slots);
+  /// A new hidden slot, from the free ones or at the end. Throws ValueError beyond kMaxSlots.
+  Slot append(const std::byte* vector);
+  /// Only for hidden slots. `arrival` is that of an item replaced, or next_arrival().
+  void reveal(Slot slot, std::int64_t id, std::uint32_t arrival);
+  void hide(Slot slot);
+  std::uint32_t arrival(Slot slot) const { return arrival_[slot]; }
+  std::uint32_t next_arrival() const { return next_arrival_; }
+  /// Gives the item in `from` (live) the slot `to` (hidden, with an equal vector); `from` is hidden then.
+  void move_item(Slot from, Slot to);
+  /// A hidden slot that nothing refers to any more may be used again.
+  void release(Slot slot);
+  const std::vector<Slot>& free_slots() const { return free_; }
+
+  /// Moves slot i to position[i], a permutation; no slot may be free.
+  void permute(const std::vector<Slot>& position);
+  /// Renumbers arrivals 0, 1, 2 ... without changing their order.
+  void renumber_arrivals();
+
+  std::size_t memory_bytes() const;
+
+  /// The arrays behind it, for storage.
+  struct Parts {
+    Array<std::byte> rows;
+    Array<std::int64_t> ids;
+    Array<std::uint32_t> arrival;
+    Array<std::uint64_t> alive;
+    std::vector<Slot> free;
+  };
+  const Array<std::byte>& row_bytes() const { return rows_; }
+  const Array<std::int64_t>& ids() const { return ids_; }
+  const Array<std::uint32_t>& arrivals() const { return arrival_; }
+  std::size_t stride() const { return stride_; }
+  /// Takes parts from a file, which may be hostile: throws CorruptError unless they are consistent and finite.
+  void restore(Parts parts);
+
+ private:
+  static std::uint64_t hash_of(std::int64_t id) { return mix64(static_cast<std::uint64_t>(id) + 1); }
+  auto hash_by_id() const {
+    return [this](Slot slot) { return hash_of(ids_[slot]); };
+  }
+
+  void index_ids();
+
+  std::uint32_t dim_;
+  DType dtype_;
+  Metric metric_;
+  std::size_t stride_;
+  Array<std::byte> rows_;
+  Array<std::int64_t> ids_;
+  Array<std::uint32_t> arrival_;
+  Bitset alive_;
+  std::vector<Slot> free_;
+  SlotHash map_;  // live slots by id
+  std::uint32_t next_arrival_ = 0;
+};
+
+/// Moves row i of `stride` bytes to position[i], in place.
+void permute_rows(std::byte* rows, std::size_t stride, const std::vector<Slot>& position);
+
+}  // namespace annlib

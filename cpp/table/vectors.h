@@ -1,0 +1,45 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+
+#include "core/types.h"
+#include "simd/simd.h"
+
+namespace annlib {
+
+/// Vectors that somebody else holds: `count` rows of `dim` elements, one behind the other.
+struct VectorBlock {
+  const void* data = nullptr;
+  DType dtype = DType::f32;
+  std::size_t count = 0;
+  std::uint32_t dim = 0;
+
+  std::size_t row_bytes() const { return dim * dtype_size(dtype); }
+  const std::byte* row(std::size_t i) const { return static_cast<const std::byte*>(data) + i * row_bytes(); }
+};
+
+/// One query of an index's dim.
+struct QueryView {
+  const void* data = nullptr;
+  DType dtype = DType::f32;
+};
+
+/// How far apart rows lie: `payload` rounded up to the largest of 64, 32, 16, 8, 4 bytes that costs at most 1/32.
+/// Rows on cache-line boundaries touch fewest lines; for short rows the memory is worth more.
+constexpr std::size_t row_stride(std::size_t payload) {
+  for (std::size_t align = 64; align > 4; align /= 2) {
+    const std::size_t stride = (payload + align - 1) / align * align;
+    if ((stride - payload) * 32 <= payload) return stride;
+  }
+  return (payload + 3) / 4 * 4;
+}
+
+/// The row widened to float32.
+void widen(const void* row, DType dtype, std::uint32_t dim, float* out);
+
+/// ValueError naming the first row of the block that has a NaN or an infinity.
+void require_finite(const VectorBlock& block, const std::string& what);
+
+}  // namespace annlib
