@@ -23,6 +23,10 @@ from ._progress import bar_is_seen
 from ._tables import print_table
 
 
+#: Recalls that ``tune`` shows the effort of.
+_TARGETS = (0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999)
+
+
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
@@ -52,6 +56,7 @@ def build_parser() -> argparse.ArgumentParser:
     tune.add_argument("index", type=Path)
     tune.add_argument("--queries", metavar="FILE", help="like those to come (default: a sample of the index)")
     tune.add_argument("-k", "--k", type=int, default=10, help="neighbours (default: %(default)s)")
+    tune.add_argument("--threads", type=int, help="(default: all cores)")
     _bench_arguments(command("bench", _bench, "measure annlib beside other libraries"))
     demo.add_arguments(
         command("demo", demo.run, "search 10,000 arXiv papers, no network and no files needed")
@@ -106,7 +111,7 @@ def _build(args: argparse.Namespace) -> int:
     ids = None if args.ids is None else _read_ids(args.ids)
     metric = args.metric or datasets.file_metric(args.vectors) or "l2"
     start = time.perf_counter()
-    index: Any
+    index: annlib.Index
     if args.kind == "flat":
         index = annlib.FlatIndex(vectors.shape[-1], metric)
         index.add(vectors, ids, threads=args.threads)
@@ -136,18 +141,20 @@ def _read_ids(path: str) -> NDArray[Any]:
 def _search(args: argparse.Namespace) -> int:
     index = annlib.load(args.index, mmap=args.mmap)
     queries = np.atleast_2d(datasets.read_vectors(args.queries, key="test"))
-    effort = {
-        name: getattr(args, name) for name in ("ef_search", "recall") if getattr(args, name) is not None
-    }
     found = index.search(
         queries,
         args.k,
+        ef_search=args.ef_search,
+        recall=args.recall,
         filter=None if args.filter_ids is None else _read_ids(args.filter_ids),
         threads=args.threads,
-        **effort,
     )
     if args.output is not None:
-        ids = found.ids.astype(str) if found.ids.dtype == object else found.ids
+        ids = found.ids
+        if ids.dtype == object:
+            # String ids: as a type that loads without pickle, and "" where there is no answer.
+            ids = ids.astype(str)
+            ids[np.arange(ids.shape[1]) >= found.counts[:, None]] = ""
         with open(args.output, "wb") as file:
             np.savez(file, ids=ids, distances=found.distances, counts=found.counts)
         print(f"{args.output}: ids, distances and counts of {len(queries)} queries")
@@ -191,10 +198,16 @@ def _verify(args: argparse.Namespace) -> int:
 
 def _tune(args: argparse.Namespace) -> int:
     index = annlib.load(args.index)
+    if not isinstance(index, annlib.HNSWIndex):
+        raise ValueError(f"{args.index}: {type(index).__name__} is exact, there is nothing to tune")
     queries = None if args.queries is None else datasets.read_vectors(args.queries, key="test")
-    efforts = index.calibrate(queries, k=args.k)
+    found = index.calibrate(queries, args.k, threads=args.threads)
     index.save(args.index)
-    print_table(["recall", "ef_search"], [[target, effort] for target, effort in sorted(efforts.items())])
+    columns = ["ef_search", f"recall@{args.k}", "distances a query"]
+    points = zip(found.ef, found.recall, found.distances, strict=True)
+    print_table(columns, [list(point) for point in points], "measured")
+    reached = [target for target in _TARGETS if target <= max(found.recall)]
+    print_table(["recall", "ef_search"], [[target, found.ef_for(target)] for target in reached], "stored")
     print(f"{args.index}: calibrated for k = {args.k}")
     return 0
 

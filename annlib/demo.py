@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 import annlib
 
+from ._progress import bar_is_seen
 from ._tables import print_table
 from .datasets import Dataset, load_demo
 
@@ -42,13 +43,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Do what the options say; raises ImportError without h5py and ValueError where no title matches."""
     data = load_demo()
+    rows = chosen_queries(data, args.queries, args.match)
     n, dim = data.train.shape
     print(
         f"{n:,} arXiv abstracts as {dim}-d vectors, metric {data.metric}; queries are titles of other papers."
     )
-    index, seconds = _timed(lambda: annlib.HNSWIndex.build(data.train, metric=data.metric))
+    index, seconds = _timed(
+        lambda: annlib.HNSWIndex.build(data.train, metric=data.metric, progress=bar_is_seen())
+    )
     print(f"built {index!r} in {seconds:.2f} s, {index.stats()['memory_bytes'] / 1e6:.1f} MB\n")
-    for row in chosen_queries(data, args.queries, args.match):
+    for row in rows:
         show_query(data, index, row)
     if not args.no_compare:
         compare(data, index, seconds)

@@ -16,6 +16,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+# With the path of this process: the worker imports the very packages that are imported here, also where the
+# working directory holds others of the same names.
+_START = (
+    f"import json, sys; sys.path[:] = json.loads(sys.argv[1]); from {__package__}.worker import main; main()"
+)
+
 
 class WorkerError(RuntimeError):
     """A worker failed, died, or took too long; the message says which."""
@@ -37,7 +43,7 @@ class Worker:
         self._log = log
         with open(log, "wb") as stderr:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", f"{__package__}.worker"],
+                [sys.executable, "-c", _START, json.dumps(sys.path)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=stderr,

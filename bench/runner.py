@@ -88,12 +88,14 @@ class _Index:
 def run(plan: Plan) -> Outcome:
     """Measure `plan`. An index that fails is named in the outcome; the others go on.
 
-    Raises ValueError where the file has too few neighbours or the plan names an unknown sweep or mode.
+    Raises ValueError where the file has too few neighbours or the plan names an unknown sweep or peer.
     """
     dataset = read_hdf5(plan.dataset)
     queries = min(plan.queries or len(dataset.test), len(dataset.test))
     if not 1 <= plan.k <= dataset.neighbors.shape[1]:
         raise ValueError(f"k must be 1 to {dataset.neighbors.shape[1]} for {dataset.name}, not {plan.k}")
+    if unused := set(plan.grids) - set(plan.peers):
+        raise ValueError(f"grids for {sorted(unused)}, which are not among the peers {list(plan.peers)}")
     limits = metrics.thresholds(dataset, queries, plan.k)
     outcome = Outcome()
     indexes = list(_indexes(plan))

@@ -1,9 +1,8 @@
 """The process in which one index of one library is built and measured.
 
-Started as ``python -m annlib_bench.worker`` by :mod:`.client`. Requests come as lines of JSON on standard
-input, ``{"op": ..., ...}``; every one is answered by any number of ``{"progress": [done, total]}`` and one
-``{"result": ...}`` or ``{"error": ...}`` line on standard output. What the library itself prints goes to
-standard error.
+Started by :mod:`.client`. Requests come as lines of JSON on standard input, ``{"op": ..., ...}``; every one
+is answered by any number of ``{"progress": [done, total]}`` and one ``{"result": ...}`` or ``{"error": ...}``
+line on standard output. What the library itself prints goes to standard error.
 """
 
 from __future__ import annotations
@@ -187,9 +186,6 @@ def main() -> None:
             try:
                 answer = {"result": getattr(session, request.pop("op"))(report, **request)}
             except Exception as error:
-                answer = {"error": f"{type(error).__name__}: {error}"}
+                # One line: some libraries print their arguments, the vectors among them.
+                answer = {"error": f"{type(error).__name__}: {error}".splitlines()[0]}
             print(json.dumps(answer), file=answers)
-
-
-if __name__ == "__main__":
-    main()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import json
-import os
 import shutil
 import sys
 from collections.abc import Iterator
@@ -33,7 +32,7 @@ def entry(name: str) -> Entry:
 
 @pytest.fixture
 def fake_peers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")]))
+    monkeypatch.syspath_prepend(str(HERE))
 
 
 @pytest.fixture(scope="module")
@@ -150,6 +149,8 @@ def test_own_grids_and_bad_plans(data_file: Path) -> None:
     assert [(r.search, r.recall, len(r.neighbors)) for r in outcome.records] == [({"keep": 3}, 1.0, 7)]
     with pytest.raises(ValueError, match="1 to 20"):
         run(data_file, peers, k=21)
+    with pytest.raises(ValueError, match="exakt"):
+        run(data_file, peers, grids={"exakt": {}})
     with pytest.raises(ValueError, match="quick"):
         run(data_file, peers, sweep="slow")
 
@@ -185,9 +186,11 @@ def test_every_installed_peer(name: str, tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def outcome(data_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, runner.Outcome]]:
+def outcome(
+    data_file: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Path, runner.Outcome]]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")]))
+        patch.syspath_prepend(str(HERE))
         measured = run(data_file, {"a": entry("Exact"), "b": entry("Exact")})
     root = tmp_path_factory.mktemp("results")
     results.write(root, measured.records, {"c": "reason"}, ["d"])
@@ -211,7 +214,13 @@ def test_result_files_have_the_layout_of_ann_benchmarks(outcome: tuple[Path, run
     assert attributes["best_search_time"] == pytest.approx(record.times.mean())
     assert attributes["candidates"] == record.search["keep"]
     assert attributes["dist_comps"] == 600 * 20 * 2
-    expected = {"algo": "a", "dataset": "tiny-16-euclidean", "distance": "euclidean", "count": 10, "run_count": 2}
+    expected = {
+        "algo": "a",
+        "dataset": "tiny-16-euclidean",
+        "distance": "euclidean",
+        "count": 10,
+        "run_count": 2,
+    }
     assert {name: attributes[name] for name in expected} == expected
     assert {"batch_mode", "build_time", "index_size", "name", "expect_extra"} <= set(attributes)
 
@@ -234,7 +243,9 @@ def test_reading_results_of_ann_benchmarks_itself(
         with h5py.File(path, "r+") as file:
             del file.attrs["annlib_record"]
     read = results.read(tmp_path / "theirs", datasets.read_hdf5(data_file))
-    assert {(r.peer, r.mode, r.recall) for r in read} == {(r.peer, r.mode, r.recall) for r in measured.records}
+    assert {(r.peer, r.mode, r.recall) for r in read} == {
+        (r.peer, r.mode, r.recall) for r in measured.records
+    }
     assert {r.distance_computations for r in read} == {600.0}
     assert results.read(tmp_path / "theirs") == []
     assert "data set" in caplog.text
@@ -295,7 +306,9 @@ def test_command_measures_and_draws(
         (["--k", "0"], "k must be"),
     ],
 )
-def test_command_errors(options: list[str], message: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_command_errors(
+    options: list[str], message: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     assert cli.main(["bench", "--peers", "annlib-flat", "--out", str(tmp_path), *options]) == 1
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1

@@ -54,9 +54,12 @@ def test_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], ["bild"], ["build"], ["search", "x.ann"], ["search", "x", "q", "--ef-search", "9", "--recall", "1"]]
+    "arguments",
+    [[], ["bild"], ["build"], ["search", "x.ann"], ["search", "x", "q", "--ef-search", "9", "--recall", "1"]],
 )
-def test_wrong_usage_is_one_line_and_status_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_usage_is_one_line_and_status_2(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit) as exit_:
         cli.main(arguments)
     assert exit_.value.code == 2
@@ -117,10 +120,10 @@ def test_hdf5_brings_its_metric_and_queries(folder: Path, vectors: np.ndarray) -
     datasets.write_hdf5(folder / "d.hdf5", data)
     index, out = folder / "x.ann", folder / "out.npz"
     assert cli.main(["build", str(folder / "d.hdf5"), "-o", str(index)]) == 0
-    assert annlib.load(index).metric == "cosine"
     assert cli.main(["search", str(index), str(folder / "d.hdf5"), "-k", "5", "-o", str(out)]) == 0
     with np.load(out) as found:
-        assert found["ids"][:, 0].tolist() == [0, 1, 2]
+        np.testing.assert_array_equal(found["ids"], data.neighbors)
+        np.testing.assert_allclose(found["distances"], data.distances, atol=1e-5)
 
 
 def test_info(built: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -152,6 +155,10 @@ def test_tune_stores_what_it_measured(built: Path, folder: Path, capsys: pytest.
     printed = capsys.readouterr().out
     assert "0.95" in printed and "ef_search" in printed
     assert cli.main(["verify", str(built)]) == 0
+    assert annlib.info(built)["calibrated_k"] == [5]
+    flat = str(folder / "flat.ann")
+    assert cli.main(["build", str(folder / "vectors.npy"), "-o", flat, "--kind", "flat"]) == 0
+    assert "exact" in failure(["tune", flat], capsys)
 
 
 def test_errors_are_one_line(built: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

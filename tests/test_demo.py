@@ -9,8 +9,8 @@ import pytest
 
 pytest.importorskip("h5py", reason="the demo set is an HDF5 file")
 
-import annlib  # noqa: E402
-from annlib import _tables, cli, datasets, demo  # noqa: E402
+import annlib
+from annlib import _tables, cli, datasets, demo
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +20,7 @@ def data() -> datasets.Dataset:
 
 @pytest.fixture(scope="module")
 def index(data: datasets.Dataset) -> annlib.HNSWIndex:
-    return annlib.HNSWIndex.build(data.train, metric=data.metric)
+    return annlib.HNSWIndex.build(data.train, metric=data.metric, M=8, ef_construction=60)
 
 
 def test_demo_command(capsys: pytest.CaptureFixture[str], data: datasets.Dataset) -> None:
@@ -35,7 +35,7 @@ def test_demo_command(capsys: pytest.CaptureFixture[str], data: datasets.Dataset
 def test_answers_are_titles_and_the_filter_holds(
     capsys: pytest.CaptureFixture[str], data: datasets.Dataset, index: annlib.HNSWIndex
 ) -> None:
-    (row,) = demo.chosen_queries(data, 1, "galax")
+    (row,) = demo.chosen_queries(data, 1, "quantum")
     demo.show_query(data, index, row)
     everything, filtered = capsys.readouterr().out.split("primary_category = ")
     first = data.attributes["title"][data.neighbors[row, 0]]
@@ -83,7 +83,9 @@ def test_exact_search_of_the_comparison_is_exact(data: datasets.Dataset) -> None
     assert demo.recall(exact.search(), data.neighbors[:, : demo.K]) > 0.999
 
 
-def test_tables_with_and_without_rich(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_tables_with_and_without_rich(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     rows = [["a [b]", 1234567, 0.25], ["c", None, 1e6]]
     for _ in range(2):
         _tables.print_table(["name", "count", "share"], rows, "title")

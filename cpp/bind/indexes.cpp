@@ -39,7 +39,7 @@ class FilterArguments {
 };
 
 py::tuple search(const Index& index, const py::array& queries, std::size_t k, std::size_t ef,
-                 std::optional<MaskArray> mask, std::optional<IdArray> ids, int threads) {
+                 std::optional<MaskArray> mask, std::optional<IdArray> ids, int threads, bool exact) {
   const VectorBlock block = block_of(queries, "queries");
   const FilterArguments filter(std::move(mask), std::move(ids));
   const auto n = static_cast<py::ssize_t>(block.count);
@@ -50,7 +50,7 @@ py::tuple search(const Index& index, const py::array& queries, std::size_t k, st
   SearchCost cost;
   {
     Release release;
-    cost = index.search(block, {k, ef, filter.get(), threads}, out);
+    cost = index.search(block, {k, ef, filter.get(), threads, exact}, out);
   }
   return py::make_tuple(found, distances, counts, dict_of(cost));
 }
@@ -69,7 +69,7 @@ py::tuple search_radius(const Index& index, const py::array& queries, float radi
   RadiusResult result;
   {
     Release release;
-    result = index.search_radius(block, radius, {0, ef, filter.get(), threads});
+    result = index.search_radius(block, radius, {0, ef, filter.get(), threads, false});
   }
   return py::make_tuple(array_of(std::move(result.lims)), array_of(std::move(result.ids)),
                         array_of(std::move(result.distances)), dict_of(result.cost));
@@ -182,7 +182,7 @@ void bind_indexes(py::module_& m) {
           },
           py::arg("threads"), py::arg("progress"))
       .def("search", &search, py::arg("queries"), py::arg("k"), py::arg("ef"), py::arg("mask"), py::arg("ids"),
-           py::arg("threads"))
+           py::arg("threads"), py::arg("exact"))
       .def("search_radius", &search_radius, py::arg("queries"), py::arg("radius"), py::arg("ef"), py::arg("mask"),
            py::arg("ids"), py::arg("threads"))
       .def("get", &get, py::arg("ids"))

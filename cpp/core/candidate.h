@@ -1,10 +1,10 @@
 #pragma once
 
 #include <algorithm>
-#include <bit>
 #include <compare>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <vector>
 
 #include "core/types.h"
@@ -21,8 +21,11 @@ class Candidate {
       : word_(std::uint64_t{ordered(distance)} << 32 | std::uint64_t{slot} << 2 | std::uint64_t{passes} << 1) {}
 
   float distance() const {
-    const auto bits = static_cast<std::uint32_t>(word_ >> 32);
-    return std::bit_cast<float>(bits & 0x80000000u ? bits ^ 0x80000000u : ~bits);
+    auto bits = static_cast<std::uint32_t>(word_ >> 32);
+    bits = bits & 0x80000000u ? bits ^ 0x80000000u : ~bits;
+    float distance;
+    std::memcpy(&distance, &bits, sizeof(bits));
+    return distance;
   }
   Slot slot() const { return static_cast<Slot>(word_) >> 2; }
   bool passes() const { return word_ & 2; }
@@ -45,7 +48,9 @@ class Candidate {
 
  private:
   static std::uint32_t ordered(float distance) {
-    const auto bits = std::bit_cast<std::uint32_t>(distance + 0.0f);  // + 0: one zero, not two
+    distance += 0.0f;  // one zero, not two
+    std::uint32_t bits;  // by memcpy: g++ 10 has no std::bit_cast
+    std::memcpy(&bits, &distance, sizeof(bits));
     return bits & 0x80000000u ? ~bits : bits | 0x80000000u;
   }
   std::uint64_t word_ = 0;

@@ -97,7 +97,7 @@ void HnswIndex::search_one(const QueryView& query, const SearchRequest& request,
   const std::size_t k = std::min(request.k, matches);
   const std::size_t ef = std::max(request.ef, k);
   const Bitset& slots = passing != nullptr ? *passing : state.table.alive_bits();
-  const Plan plan = choose_plan(state.table.live(), matches, ef);
+  const Plan plan = request.exact ? Plan{true, 0} : choose_plan(state.table.live(), matches, ef);
   if (!plan.exact) {
     const Scan scan = state.walk().prepare(query, s.query);
     s.pool.reset(ef);
@@ -122,7 +122,7 @@ void HnswIndex::radius_one(const QueryView& query, float radius, const SearchReq
                            std::size_t matches, Scratch& s) const {
   const HnswState& state = *state_;
   const Bitset& slots = passing != nullptr ? *passing : state.table.alive_bits();
-  const Plan plan = choose_plan(state.table.live(), matches, request.ef);
+  const Plan plan = request.exact ? Plan{true, 0} : choose_plan(state.table.live(), matches, request.ef);
   if (!plan.exact) {
     const AcceptSlots accept(slots, state.twins);
     const float margin = state.codes ? kErrorMargin * state.codes->error() : 0.0f;

@@ -31,6 +31,7 @@ struct SearchRequest {
   std::size_t ef = 64;  ///< graph indexes only
   const RowFilter* filter = nullptr;
   int threads = 0;
+  bool exact = false;  ///< score everything that passes, whatever it costs
 };
 
 /// Row-major n x k. Places beyond counts[i] hold -1 and infinity.

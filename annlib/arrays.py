@@ -1,0 +1,110 @@
+"""What users hand over, as the arrays that the core takes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+#: Metric names as users may write them; "euclidean" and "angular" are those of ann-benchmarks.
+METRICS = {"l2": "l2", "euclidean": "l2", "ip": "ip", "cosine": "cosine", "angular": "cosine"}
+DTYPES = ("float32", "float16", "int8", "uint8")
+
+_STORED = frozenset(np.dtype(name) for name in DTYPES)
+_FLOAT32 = np.dtype(np.float32)
+#: More results in one call than this (about 3 GB of them) are a mistake rather than a wish.
+_MOST_RESULTS = 1 << 28
+
+
+def metric_name(metric: str) -> str:
+    """The core's name of a metric; ValueError with the names there are."""
+    if not isinstance(metric, str) or metric not in METRICS:
+        raise ValueError(f"unknown metric {metric!r}; there are: {', '.join(sorted(METRICS))}")
+    return METRICS[metric]
+
+
+def dtype_name(dtype: DTypeLike) -> str:
+    """The core's name of an element type; ValueError with the ones there are."""
+    try:
+        name = np.dtype(dtype).name
+    except TypeError:
+        name = repr(dtype)
+    if name == "float64":
+        name = "float32"
+    if name not in DTYPES:
+        raise ValueError(f"vectors are stored as {', '.join(DTYPES)}, not as {name}")
+    return name
+
+
+def as_numbers(values: ArrayLike, what: str) -> NDArray[Any]:
+    """An array of real numbers of any shape and dtype; ValueError for everything else."""
+    if not isinstance(values, np.ndarray):
+        try:
+            values = np.asarray(values)
+        except (ValueError, TypeError) as error:  # numpy's words for rows of different lengths
+            raise ValueError(f"{what} must be a rectangular array of numbers: {error}") from None
+    if values.dtype.kind not in "fiu":
+        raise ValueError(f"{what} must be real numbers, got dtype {values.dtype}")
+    return values
+
+
+def as_vectors(values: ArrayLike, what: str, dtype: str | None = None) -> NDArray[Any]:
+    """Vectors of shape (n, d) in C order.
+
+    `dtype` is the index's; None keeps what came, where it can be stored, and makes it float32 otherwise.
+    Integer types take whole numbers in their range only.
+    """
+    array = as_numbers(values, what)
+    if array.ndim != 2:
+        raise ValueError(f"{what} must have shape (n, dim), got {array.ndim} dimension(s): {array.shape}")
+    target = np.dtype(dtype) if dtype is not None else array.dtype if array.dtype in _STORED else _FLOAT32
+    if array.dtype != target:
+        if target.kind in "iu":
+            _require_whole(array, what, target)
+        with np.errstate(over="ignore"):  # the infinity that comes out is reported with its row
+            array = array.astype(target)
+    return np.ascontiguousarray(array)
+
+
+def _require_whole(array: NDArray[Any], what: str, target: np.dtype[Any]) -> None:
+    limits = np.iinfo(target)
+    good = (array >= limits.min) & (array <= limits.max)
+    if array.dtype.kind == "f":
+        good &= array == np.rint(array)
+    if not good.all():
+        row = int(np.argwhere(~good)[0][0])
+        raise ValueError(f"{what} must be whole numbers of {target.name} for this index; row {row} is not")
+
+
+def as_queries(values: ArrayLike, dim: int) -> tuple[NDArray[Any], bool]:
+    """Queries of shape (n, dim) in C order and of a dtype that can be stored; True if one vector came."""
+    array = as_numbers(values, "queries")
+    single = array.ndim == 1
+    if array.ndim not in (1, 2):
+        raise ValueError(f"queries must have shape (n, {dim}) or ({dim},), got {array.shape}")
+    if array.shape[-1] != dim:
+        raise ValueError(f"queries have dim {array.shape[-1]}, the index has dim {dim}")
+    if array.dtype not in _STORED:
+        array = array.astype(_FLOAT32)
+    return np.ascontiguousarray(array[None] if single else array), single
+
+
+def as_count(value: Any, what: str, most: int = 2**31 - 1) -> int:
+    """A whole number from 1 to `most`."""
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)):
+        raise ValueError(f"{what} must be a whole number, got {value!r}")
+    if not 1 <= value <= most:
+        raise ValueError(f"{what} must be between 1 and {most}, got {value}")
+    return int(value)
+
+
+def as_threads(threads: int | None) -> int:
+    """The core's number of threads: 0 where the caller names none."""
+    return 0 if threads is None else as_count(threads, "threads", 1024)
+
+
+def require_room(queries: int, k: int) -> None:
+    """ValueError for a k that asks for more results than anybody can want."""
+    if queries * k > _MOST_RESULTS:
+        raise ValueError(f"k={k} for {queries} queries asks for {queries * k} results; at most {_MOST_RESULTS} fit a call")

@@ -1,0 +1,181 @@
+"""The in-memory graph index."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+from . import _core
+from ._progress import Progress
+from .arrays import as_count, as_queries, as_threads, as_vectors
+from .calibration import Calibration, measure
+from .index import Index
+
+_log = logging.getLogger("annlib")
+
+_DEFAULT_EF = 64
+
+
+class HNSWIndex(Index):
+    """Hierarchical navigable small world graph (Malkov & Yashunin, arXiv 1603.09320).
+
+    Parameters
+    ----------
+    dim : int
+    metric : {"l2", "ip", "cosine"}, or "euclidean" and "angular"
+    M : int
+        Links a node keeps on the upper layers; twice as many on the bottom.
+    ef_construction : int
+        Candidates from which a new node's links are chosen: higher builds slower and searches better.
+    codec : str
+        How vectors are represented on the walk: "float32" (the stored vectors themselves), "float16", "int8", or
+        "auto". With codes, the nearest by code are ranked again by the stored vectors.
+    dtype : {"float32", "float16", "int8", "uint8"}, optional
+        How vectors are stored; default: as the first ones come.
+    seed : int
+        The graph is a function of the set of (id, vector), the parameters and the seed.
+    """
+
+    kind = "hnsw"
+    _core: _core.HnswIndex
+
+    def __init__(
+        self,
+        dim: int,
+        metric: str = "l2",
+        M: int = 16,
+        ef_construction: int = 200,
+        codec: str = "auto",
+        dtype: DTypeLike | None = None,
+        seed: int = 0,
+    ) -> None:
+        if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed < 2**64:
+            raise ValueError(f"seed must be a whole number from 0 to 2**64 - 1, got {seed!r}")
+        if not isinstance(codec, str):
+            raise ValueError(f"codec must be a name, got {codec!r}; there are: {', '.join(_core.codec_names())}")
+        self._m = as_count(M, "M")
+        self._ef_construction = as_count(ef_construction, "ef_construction")
+        self._codec = codec
+        self._seed = int(seed)
+        self._calibrations: dict[int, Calibration] = {}
+        self._target: float | None = None
+        super().__init__(dim, metric, dtype)
+
+    def _make_core(self, dtype: str) -> _core.HnswIndex:
+        return _core.HnswIndex(
+            self._dim, dtype, self._metric, self._m, self._ef_construction, self._codec, self._seed
+        )
+
+    @classmethod
+    def build(
+        cls,
+        vectors: ArrayLike,
+        ids: Any = None,
+        attributes: Any = None,
+        *,
+        metric: str = "l2",
+        M: int = 16,
+        ef_construction: int = 200,
+        codec: str = "auto",
+        dtype: DTypeLike | None = None,
+        seed: int = 0,
+        target: float | None = None,
+        progress: Progress = False,
+        threads: int | None = None,
+    ) -> HNSWIndex:
+        """An index over `vectors`, shape (n, dim), in one call.
+
+        `target` is a recall@10 that searches are to reach by default: the index is calibrated for it (see
+        `calibrate`). The other parameters are those of the class and of `add`; neither the order of the vectors nor
+        `threads` changes the result.
+        """
+        block = as_vectors(vectors, "vectors")
+        index = cls(block.shape[1], metric, M, ef_construction, codec, dtype, seed)
+        index.add(block, ids, attributes, progress=progress, threads=threads)
+        if target is not None:
+            index._target = _as_recall(target, "target")
+            if len(index):
+                index.calibrate(threads=threads)
+        return index
+
+    def calibrate(
+        self, queries: ArrayLike | None = None, k: int = 10, *, threads: int | None = None
+    ) -> Calibration:
+        """Measure recall@k against exact search at growing ef_search, and keep what each recall needs.
+
+        Parameters
+        ----------
+        queries : array_like, shape (n, dim), optional
+            Like those to come; at most 1,000 are used. Default: points between stored vectors and near neighbours of
+            theirs, which tell less where queries and vectors differ in kind.
+        k : int
+
+        Returns
+        -------
+        Calibration
+            Also kept with the index, for `search(..., recall=...)`, and saved with it.
+        """
+        k = as_count(k, "k")
+        block = None if queries is None else as_queries(queries, self._dim)[0]
+        if len(self) == 0:
+            raise ValueError("an empty index cannot be calibrated")
+        calibration = measure(self._core, block, k, as_threads(threads))
+        self._calibrations[k] = calibration
+        return calibration
+
+    def _effort(self, ef_search: int | None, recall: float | None, queries: NDArray[Any], k: int) -> int:
+        if ef_search is not None:
+            return max(as_count(ef_search, "ef_search"), k)
+        if recall is None and self._target is None:
+            return max(_DEFAULT_EF, k)
+        target = _as_recall(recall, "recall") if recall is not None else self._target
+        assert target is not None
+        if len(self) == 0:
+            return max(_DEFAULT_EF, k)
+        calibration = self._calibrations.get(k)
+        if calibration is None or not calibration.fits(len(self)):
+            _log.info("measuring what recall@%d needs on %r", k, self)
+            calibration = self.calibrate(queries if len(queries) >= 100 else None, k)
+        return max(calibration.ef_for(target), k)
+
+    def unreachable(self) -> int:
+        """How many items no walk from the entry point can find: 0 but shortly after many small changes."""
+        return self._core.unreachable()
+
+    def stats(self) -> dict[str, Any]:
+        """What the index holds and why, and the memory that it takes in bytes."""
+        counts = self._core.counts()
+        return super().stats() | {
+            "M": self._m,
+            "ef_construction": self._ef_construction,
+            "seed": self._seed,
+            "codec": self._core.codec,
+            "codec_asked": self._codec,
+            "codec_reason": self._core.codec_reason,
+            "codec_error": counts["codec_error"],
+            "deleted_in_graph": counts["dead"],
+            "duplicates": counts["twins"],
+            "levels": counts["levels"],
+            "mean_degree": counts["links"] / max(1, len(self)),
+            "vector_bytes": counts["vector_bytes"],
+            "code_bytes": counts["code_bytes"],
+            "graph_bytes": counts["graph_bytes"],
+            "calibrated_k": sorted(self._calibrations),
+        }
+
+    def __repr__(self) -> str:
+        asked = f" ({self._codec})" if self._codec != self._core.codec else ""
+        return (
+            f"HNSWIndex(dim={self._dim}, metric={self._metric!r}, dtype={self._core.dtype!r}, size={len(self)}, "
+            f"M={self._m}, ef_construction={self._ef_construction}, codec={self._core.codec!r}{asked}, "
+            f"seed={self._seed})"
+        )
+
+
+def _as_recall(value: Any, what: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not 0 < value <= 1:
+        raise ValueError(f"{what} must be above 0 and at most 1, got {value!r}")
+    return float(value)

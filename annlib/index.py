@@ -1,0 +1,390 @@
+"""What all in-memory indexes do alike."""
+
+from __future__ import annotations
+
+import os
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from hashlib import blake2b
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+from . import _core, filters, ids as id_forms
+from ._progress import Progress, reporter
+from .arrays import as_count, as_queries, as_threads, as_vectors, dtype_name, metric_name, require_room
+from .filters import EVERYTHING, CoreFilter, Filter
+from .ids import IntArray, StringIds
+from .results import RadiusResult, SearchResult
+
+
+class Index(ABC):
+    """Vectors under ids, and the nearest of them to a query.
+
+    Thread-safe: searches run beside each other and beside writes from other threads; writes wait for one another.
+    A call that raises has changed nothing. Under the metrics "l2" (squared), "ip" (negated) and "cosine" (1 - cos)
+    smaller distances are nearer; a zero vector has cosine distance 1 to everything.
+    """
+
+    kind: ClassVar[str]
+    _core: _core.Index
+
+    def __init__(self, dim: int, metric: str, dtype: DTypeLike | None) -> None:
+        self._dim = as_count(dim, "dim", 1 << 20)
+        self._metric = metric_name(metric)
+        self._dtype_given = dtype is not None
+        self._core = self._make_core(dtype_name(dtype) if dtype is not None else "float32")
+        self._strings: StringIds | None = None
+        self._next_id = 0
+        self._write_lock = threading.RLock()
+
+    @abstractmethod
+    def _make_core(self, dtype: str) -> _core.Index:
+        """An empty core of this index's parameters."""
+
+    def _effort(self, ef_search: int | None, recall: float | None, queries: NDArray[Any], k: int) -> int:
+        """The core's ef for a search call."""
+        return 1
+
+    # -- writing -------------------------------------------------------------------------------------------------
+
+    def add(
+        self,
+        vectors: ArrayLike,
+        ids: Any = None,
+        attributes: Any = None,
+        progress: Progress = False,
+        threads: int | None = None,
+        on_conflict: Literal["raise", "update"] = "raise",
+    ) -> NDArray[Any]:
+        """Add vectors, at any time and without a limit set beforehand.
+
+        Parameters
+        ----------
+        vectors : array_like, shape (n, dim) or (dim,)
+            float32, float16, int8 or uint8 are kept as they are, if they come first or are the index's dtype;
+            float64 and other numbers become float32 (or the index's dtype). Any strides.
+        ids : array_like of non-negative int or of str, shape (n,), optional
+            The kind is chosen by the first add. Without ids, integers are counted on from the largest so far.
+        attributes : None
+            Filtering by attributes is not there yet: NotImplementedError for anything but None.
+        progress : bool or callable(done, total)
+            True shows a bar (tqdm).
+        threads : int, optional
+            Default: ``set_num_threads``, else all cores. The result does not depend on it.
+        on_conflict : {"raise", "update"}
+            What to do with ids that are there already.
+
+        Returns
+        -------
+        ndarray, shape (n,)
+            The ids of what was added.
+
+        Raises
+        ------
+        ValueError
+            Wrong shape, dim or dtype; NaN or infinity (naming the first row); an id twice in the call.
+        KeyError
+            An id is there already.
+        """
+        if attributes is not None:
+            raise NotImplementedError("attributes are not supported yet; filter by mask or by ids")
+        if on_conflict not in ("raise", "update"):
+            raise ValueError(f"on_conflict must be 'raise' or 'update', got {on_conflict!r}")
+        core_threads = as_threads(threads)
+        with self._write_lock:
+            fixed = self._dtype_given or len(self._core) > 0
+            block = self._as_block(vectors, self._core.dtype if fixed else None)
+            keys, shown, strings, commit = self._take_ids(ids, len(block))
+            core = self._core if self._core.dtype == block.dtype.name else self._make_core(block.dtype.name)
+            with reporter(progress, len(block), f"{type(self).__name__}.add") as report:
+                core.add(block, keys, on_conflict == "update", core_threads, _core_progress(progress, report))
+            self._core = core
+            commit()
+            if strings is None and len(keys):
+                self._next_id = max(self._next_id, int(keys.max()) + 1)
+        return shown
+
+    def _as_block(self, vectors: ArrayLike, dtype: str | None) -> NDArray[Any]:
+        if np.ndim(vectors) == 1 and np.shape(vectors) == (self._dim,):  # type: ignore[arg-type]
+            vectors = np.asarray(vectors)[None]
+        block = as_vectors(vectors, "vectors", dtype)
+        if block.shape[1] != self._dim:
+            raise ValueError(f"vectors have dim {block.shape[1]}, the index has dim {self._dim}")
+        return block
+
+    def _take_ids(
+        self, ids: Any, count: int
+    ) -> tuple[IntArray, NDArray[Any], StringIds | None, Callable[[], None]]:
+        """Keys for the core, ids for the caller, the kind, and what to do once the core has them."""
+        empty = len(self._core) == 0
+        if ids is None:
+            if self._strings is not None and not empty:
+                raise ValueError("this index has string ids: give ids")
+            keys = np.arange(self._next_id, self._next_id + count, dtype=np.int64)
+            return keys, keys, None, lambda: self._keep_strings(None)
+        listed, _ = id_forms.as_list(ids)
+        if len(listed) != count:
+            raise ValueError(f"got {count} vectors and {len(listed)} ids")
+        if not id_forms.are_strings(listed):
+            if self._strings is not None and not empty and count:
+                raise ValueError("this index has string ids, got integers")
+            keys = id_forms.as_integers(listed)
+            return keys, keys.copy(), None, lambda: self._keep_strings(None)
+        if self._strings is None and not empty:
+            raise ValueError("this index has integer ids, got strings")
+        table = self._strings if self._strings is not None and not empty else StringIds()
+        keys = table.add(str(string) for string in listed)
+        return keys, np.array([str(s) for s in listed], dtype=object), table, lambda: self._keep_strings(table)
+
+    def _keep_strings(self, table: StringIds | None) -> None:
+        self._strings = table
+
+    def _keys(self, ids: Any) -> tuple[IntArray, bool]:
+        """Keys of ids that may be known or not, and whether one alone came."""
+        listed, single = id_forms.as_list(ids)
+        if self._strings is None:
+            if len(listed) and id_forms.are_strings(listed):
+                raise KeyError(f"this index has integer ids, got {listed[0]!r}")
+            return id_forms.as_integers(listed), single
+        if len(listed) and not id_forms.are_strings(listed):
+            raise KeyError(f"this index has string ids, got {listed[0]!r}")
+        return self._strings.find(str(string) for string in listed), single
+
+    def _known_keys(self, ids: Any) -> tuple[IntArray, bool]:
+        """As _keys, with a KeyError that names an unknown id in the user's words."""
+        keys, single = self._keys(ids)
+        if self._strings is not None:
+            known = self._core.contains(keys)
+            if not known.all():
+                raise KeyError(f"id {id_forms.as_list(ids)[0][int(np.argmin(known))]!r} is not in the index")
+        return keys, single
+
+    def _shown(self, keys: IntArray) -> NDArray[Any]:
+        return keys if self._strings is None else self._strings.strings(keys)
+
+    def update(
+        self, ids: Any, vectors: ArrayLike, attributes: Any = None, threads: int | None = None
+    ) -> None:
+        """Replace the vectors of ids that are all there already (KeyError); shapes and errors as in `add`."""
+        if attributes is not None:
+            raise NotImplementedError("attributes are not supported yet; filter by mask or by ids")
+        with self._write_lock:
+            keys, _ = self._known_keys(ids)
+            block = self._as_block(vectors, self._core.dtype)
+            if len(keys) != len(block):
+                raise ValueError(f"got {len(block)} vectors and {len(keys)} ids")
+            self._core.update(block, keys, as_threads(threads))
+
+    def delete(self, ids: Any, threads: int | None = None) -> None:
+        """Delete one id or several. KeyError, with nothing deleted, unless all are there."""
+        with self._write_lock:
+            keys, _ = self._known_keys(ids)
+            self._core.remove(keys, as_threads(threads))
+            # Strings of deleted items stay while searches that found them may still want them.
+            if self._strings is not None and len(self._strings) > 2 * len(self._core) + 1024:
+                self._strings.keep_only(self._core.ids().tolist())
+
+    def compact(self, progress: Progress = False, threads: int | None = None) -> None:
+        """Rebuild from the live items alone.
+
+        Afterwards the index, and its `digest`, depend on nothing but the set of (id, vector), the parameters and the
+        seed: not on the order of arrival, earlier deletions, or threads.
+        """
+        with self._write_lock, reporter(progress, len(self), f"{type(self).__name__}.compact") as report:
+            self._core.compact(as_threads(threads), _core_progress(progress, report))
+            if self._strings is not None:
+                self._strings.keep_only(self._core.ids().tolist())
+
+    # -- searching -----------------------------------------------------------------------------------------------
+
+    def search(
+        self,
+        queries: ArrayLike,
+        k: int = 10,
+        *,
+        ef_search: int | None = None,
+        recall: float | None = None,
+        filter: Filter | None = None,
+        threads: int | None = None,
+    ) -> SearchResult:
+        """The k nearest neighbours of each query, nearest first.
+
+        Parameters
+        ----------
+        queries : array_like, shape (n, dim) or (dim,)
+            One vector gives a result without the first axis.
+        k : int
+            More than there are items is no error: the rest is padded.
+        ef_search : int, optional
+            Effort of a graph index: candidates kept on the walk, at least k. Default 64, or what the index was built
+            to reach (`HNSWIndex.build(target=...)`).
+        recall : float, optional
+            A recall@k to reach instead of an effort, as measured by `HNSWIndex.calibrate`.
+        filter : array of bool (one for each of `index.ids`), array of ids, or a list with one of these a query
+            Which items may be results. There are always min(k, matches) of them.
+        threads : int, optional
+            For a batch; default ``set_num_threads``, else all cores.
+
+        Raises
+        ------
+        ValueError
+            Wrong shape, dim or dtype; NaN or infinity; k < 1; a mask of the wrong length.
+        """
+        block, single = as_queries(queries, self._dim)
+        k = as_count(k, "k")
+        require_room(len(block), k)
+        if ef_search is not None and recall is not None:
+            raise ValueError("give ef_search or recall, not both")
+        ef = self._effort(ef_search, recall, block, k)
+        core_threads = as_threads(threads)
+        if filter is not None and filters.is_one_per_query(filter):
+            return self._search_each(block, single, k, ef, filter, core_threads)
+        chosen = EVERYTHING if filter is None else filters.lower(filter, self._filter_keys)
+        return self._search(block, single, k, ef, chosen, core_threads)
+
+    def _filter_keys(self, ids: Any) -> IntArray:
+        return self._keys(ids)[0]
+
+    def _search(
+        self, block: NDArray[Any], single: bool, k: int, ef: int, chosen: CoreFilter, threads: int
+    ) -> SearchResult:
+        keys, distances, counts, stats = self._core.search(block, k, ef, chosen.mask, chosen.ids, threads, False)
+        ids = self._shown(keys)
+        if single:
+            return SearchResult(ids[0], distances[0], counts[0], stats)
+        return SearchResult(ids, distances, counts, stats)
+
+    def _search_each(
+        self, block: NDArray[Any], single: bool, k: int, ef: int, each: Any, threads: int
+    ) -> SearchResult:
+        if len(each) != len(block):
+            raise ValueError(f"got {len(block)} queries and {len(each)} filters")
+        lowered = [filters.lower(one, self._filter_keys) for one in each]
+        parts = [
+            self._search(block[i : i + 1], False, k, ef, one, threads) for i, one in enumerate(lowered)
+        ]
+        stats = {name: sum(part.stats[name] for part in parts) for name in parts[0].stats}
+        ids = np.concatenate([part.ids for part in parts])
+        distances = np.concatenate([part.distances for part in parts])
+        counts = np.concatenate([part.counts for part in parts])
+        return SearchResult(ids[0], distances[0], counts[0], stats) if single else SearchResult(ids, distances, counts, stats)
+
+    def search_radius(
+        self,
+        queries: ArrayLike,
+        radius: float,
+        *,
+        ef_search: int | None = None,
+        filter: Filter | None = None,
+        threads: int | None = None,
+    ) -> RadiusResult:
+        """All items within `radius`, in the metric's own unit (squared for "l2"), of each query.
+
+        Returns a RadiusResult, which unpacks in ``lims, ids, distances``. Errors as in `search`.
+        """
+        block, _ = as_queries(queries, self._dim)
+        if not isinstance(radius, (int, float, np.number)) or np.isnan(radius):
+            raise ValueError(f"radius must be a number, got {radius!r}")
+        ef = self._effort(ef_search, None, block, 1)
+        chosen = EVERYTHING if filter is None else filters.lower(filter, self._filter_keys)
+        lims, keys, distances, stats = self._core.search_radius(
+            block, float(radius), ef, chosen.mask, chosen.ids, as_threads(threads)
+        )
+        return RadiusResult(lims, self._shown(keys), distances, stats)
+
+    # -- looking -------------------------------------------------------------------------------------------------
+
+    def get(self, ids: Any) -> NDArray[Any]:
+        """The vectors of ids as they were given, of the index's dtype: shape (n, dim), or (dim,) for one id.
+
+        KeyError for an unknown id.
+        """
+        keys, single = self._known_keys(ids)
+        vectors = self._core.get(keys)
+        return vectors[0] if single else vectors
+
+    @property
+    def ids(self) -> NDArray[Any]:
+        """The ids by order of arrival, shape (len(index),); row i of a mask filter is for ``index.ids[i]``."""
+        return self._shown(self._core.ids())
+
+    def __contains__(self, ids: object) -> bool:
+        try:
+            keys, _ = self._keys(ids)
+        except (KeyError, ValueError):
+            return False
+        return bool(self._core.contains(keys).all())
+
+    def __len__(self) -> int:
+        return len(self._core)
+
+    @property
+    def dim(self) -> int:
+        """Elements of a vector."""
+        return self._dim
+
+    @property
+    def metric(self) -> str:
+        """One of "l2", "ip", "cosine"."""
+        return self._metric
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Element type of the stored vectors (float32 until the first add has chosen)."""
+        return np.dtype(self._core.dtype)
+
+    def stats(self) -> dict[str, Any]:
+        """What the index holds, and the memory that it takes in bytes."""
+        return {
+            "type": type(self).__name__,
+            "size": len(self),
+            "dim": self._dim,
+            "metric": self._metric,
+            "dtype": self._core.dtype,
+            "memory_bytes": self._core.memory_bytes,
+        }
+
+    def digest(self) -> str:
+        """A hash (BLAKE2b, 32 hex digits) of all that searches depend on; the order of arrival is not part of it."""
+        hasher = blake2b(digest_size=16)
+        hasher.update(f"{self.kind}{'str' if self._strings is not None else 'int'}".encode())
+
+        def take(name: str, shape: list[int], data: memoryview) -> None:
+            if name != "table.arrival":
+                hasher.update(f"{name}{shape}".encode())
+                hasher.update(data)
+
+        self._core.visit_sections(take)
+        return hasher.hexdigest()
+
+    # -- persistence ---------------------------------------------------------------------------------------------
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the index to one file (see docs/file-format.md), which `annlib.load` reads.
+
+        Atomic and durable: after any failure (OSError) the file that was there before is whole.
+        """
+        from . import persistence
+
+        persistence.save(self, path)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        from . import persistence
+
+        return persistence.from_bytes, (persistence.to_bytes(self),)
+
+    def __repr__(self) -> str:
+        return (
+            f"{type(self).__name__}(dim={self._dim}, metric={self._metric!r}, dtype={self._core.dtype!r}, "
+            f"size={len(self)})"
+        )
+
+
+def _core_progress(progress: Progress, report: Callable[[int], None]) -> Callable[[int, int], None] | None:
+    """The core's callback, which counts steps of its own total; None where nobody listens."""
+    if progress is False:
+        return None
+    return lambda done, total: report(done)

@@ -1,0 +1,140 @@
+"""Indexes as files and as bytes."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import _core
+from .calibration import Calibration
+from .flat import FlatIndex
+from .hnsw import HNSWIndex
+from .ids import StringIds
+from .index import Index
+
+
+def save(index: Index, path: str | os.PathLike[str]) -> None:
+    """Write an index to one file, atomically; OSError leaves the old file whole."""
+    with index._write_lock:
+        index._core.write(os.fspath(path), _extra_sections(index))
+
+
+def to_bytes(index: Index) -> bytes:
+    """The bytes that `save` would write."""
+    with index._write_lock:
+        return index._core.dump(_extra_sections(index))
+
+
+def load(path: str | os.PathLike[str], mmap: bool = False, verify: bool = True) -> Index:
+    """Read an index of any type from a file.
+
+    Parameters
+    ----------
+    path : path
+    mmap : bool
+        Serve searches from the page cache, which all processes share, instead of from memory of one's own. Changes to
+        such an index stay in memory. The file must not be changed in place meanwhile (`save` never does).
+    verify : bool
+        Check all checksums (reads the whole file). The structure is checked in any case.
+
+    Raises
+    ------
+    CorruptIndexError
+        The bytes are not a well-formed index.
+    VersionError
+        The file was written by a newer version of annlib.
+    OSError
+    """
+    return _from_container(_core.Container.open(os.fspath(path), mmap, verify))
+
+
+def from_bytes(data: bytes) -> Index:
+    """The index of `to_bytes`; errors as in `load`."""
+    return _from_container(_core.Container.from_bytes(data))
+
+
+def verify(path: str | os.PathLike[str]) -> list[str]:
+    """What is wrong with an index file, one line for each thing; empty if it is sound. OSError if it cannot be read."""
+    problems = _core.verify_container(os.fspath(path))
+    if problems:
+        return list(problems)
+    try:
+        load(path)
+    except (_core.CorruptIndexError, _core.VersionError) as error:
+        return [str(error)]
+    return []
+
+
+def info(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """What an index file holds: kind, format version, sizes, sections, and the index's parameters. Errors as `load`."""
+    file = _core.Container.open(os.fspath(path), False, True)
+    sections = [
+        {"name": s.name, "dtype": s.dtype, "shape": list(s.shape), "offset": s.offset, "length": s.length}
+        for s in file.sections
+    ]
+    stats = load(path, mmap=True, verify=False).stats()
+    return {
+        "kind": file.kind,
+        "format_version": file.version,
+        "file_bytes": file.file_bytes,
+        **stats,
+        "sections": sections,
+    }
+
+
+def _extra_sections(index: Index) -> dict[str, NDArray[Any]]:
+    """What the Python layer adds to the core's sections."""
+    meta: dict[str, Any] = {"next_id": index._next_id, "dtype_given": index._dtype_given}
+    if isinstance(index, HNSWIndex):
+        meta["target"] = index._target
+        meta["calibrations"] = [index._calibrations[k].as_dict() for k in sorted(index._calibrations)]
+    sections = {"meta.json": np.frombuffer(json.dumps(meta, sort_keys=True).encode(), np.uint8)}
+    if index._strings is not None:
+        sections |= index._strings.sections(index._core.ids())
+    return sections
+
+
+def _from_container(file: _core.Container) -> Index:
+    index: Index
+    if file.kind == HNSWIndex.kind:
+        core = _core.HnswIndex.open(file)
+        index = HNSWIndex(
+            core.dim, core.metric, core.M, core.ef_construction, core.codec_asked, core.dtype, core.seed
+        )
+        index._core = core
+    elif file.kind == FlatIndex.kind:
+        flat = _core.FlatIndex.open(file)
+        index = FlatIndex(flat.dim, flat.metric, flat.dtype)
+        index._core = flat
+    else:
+        raise _core.CorruptIndexError(f"an index of unknown kind {file.kind!r}")
+    try:
+        _restore_extra(index, file)
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError, UnicodeError) as error:
+        raise _core.CorruptIndexError(f"the file's description of the index makes no sense: {error}") from None
+    return index
+
+
+def _restore_extra(index: Index, file: _core.Container) -> None:
+    meta = json.loads(file.read("meta.json").tobytes())
+    index._next_id = int(meta["next_id"])
+    index._dtype_given = bool(meta["dtype_given"])
+    if not 0 <= index._next_id < 2**63:
+        raise ValueError("next_id is out of range")
+    if isinstance(index, HNSWIndex):
+        target = meta["target"]
+        if target is not None and not 0 < float(target) <= 1:
+            raise ValueError("target is out of range")
+        index._target = None if target is None else float(target)
+        for values in meta["calibrations"]:
+            calibration = Calibration.from_dict(values)
+            index._calibrations[calibration.k] = calibration
+    if "ids.keys" in file:
+        strings = StringIds.restore(file.read("ids.keys"), file.read("ids.offsets"), file.read("ids.text"))
+        if sorted(strings._strings) != sorted(index._core.ids().tolist()):
+            raise ValueError("string ids and vectors differ")
+        index._strings = strings
