@@ -27,7 +27,7 @@ def print_table(
     for line in cells:
         table.add_row(*map(escape, line))
     # Without a terminal there is no width to keep to: a log shall have whole lines.
-    Console(file=file, width=None if file.isatty() else 200).print(table)
+    Console(file=file, width=None if file.isatty() else 240).print(table)
 
 
 def _is_number(cell: object) -> bool:

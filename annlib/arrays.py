@@ -27,7 +27,7 @@ def metric_name(metric: str) -> str:
 def dtype_name(dtype: DTypeLike) -> str:
     """The core's name of an element type; ValueError with the ones there are."""
     try:
-        name = np.dtype(dtype).name
+        name = str(np.dtype(dtype).name)
     except TypeError:
         name = repr(dtype)
     if name == "float64":
@@ -77,21 +77,23 @@ def _require_whole(array: NDArray[Any], what: str, target: np.dtype[Any]) -> Non
         raise ValueError(f"{what} must be whole numbers of {target.name} for this index; row {row} is not")
 
 
-def as_queries(values: ArrayLike, dim: int) -> tuple[NDArray[Any], bool]:
-    """Queries of shape (n, dim) in C order and of a dtype that can be stored; True if one vector came."""
+def as_queries(values: ArrayLike, dim: int) -> NDArray[Any]:
+    """Queries of shape (n, dim), or (dim,) for one, in C order and of a dtype that can be stored."""
     array = as_numbers(values, "queries")
-    single = array.ndim == 1
     if array.ndim not in (1, 2):
         raise ValueError(f"queries must have shape (n, {dim}) or ({dim},), got {array.shape}")
     if array.shape[-1] != dim:
         raise ValueError(f"queries have dim {array.shape[-1]}, the index has dim {dim}")
     if array.dtype not in _STORED:
-        array = array.astype(_FLOAT32)
-    return np.ascontiguousarray(array[None] if single else array), single
+        with np.errstate(over="ignore"):  # the infinity that comes out is reported with its row
+            array = array.astype(_FLOAT32)
+    return array if array.flags.c_contiguous else np.ascontiguousarray(array)
 
 
 def as_count(value: Any, what: str, most: int = 2**31 - 1) -> int:
     """A whole number from 1 to `most`."""
+    if type(value) is int and 1 <= value <= most:  # nearly always, and a search has no time to lose
+        return value
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)):
         raise ValueError(f"{what} must be a whole number, got {value!r}")
     if not 1 <= value <= most:
@@ -107,4 +109,6 @@ def as_threads(threads: int | None) -> int:
 def require_room(queries: int, k: int) -> None:
     """ValueError for a k that asks for more results than anybody can want."""
     if queries * k > _MOST_RESULTS:
-        raise ValueError(f"k={k} for {queries} queries asks for {queries * k} results; at most {_MOST_RESULTS} fit a call")
+        raise ValueError(
+            f"k={k} for {queries} queries asks for {queries * k} results; at most {_MOST_RESULTS} fit a call"
+        )

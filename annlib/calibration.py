@@ -96,10 +96,10 @@ def measure(core: _core.HnswIndex, queries: NDArray[Any] | None, k: int, threads
     distances: list[float] = []
     ef = k
     while True:
-        _, found, _, stats = core.search(queries, k_real, ef, None, None, threads, False)
+        _, found, _, cost = core.search(queries, k_real, ef, None, None, threads, False)
         efs.append(ef)
         recalls.append(max(float(np.mean(found <= bound)), *recalls[-1:], 0.0))
-        distances.append(stats["distance_computations"] / len(queries))
+        distances.append(cost[0] / len(queries))
         if recalls[-1] >= 0.9995 or ef >= size:
             break
         ef = min(size, max(ef + 1, int(ef * _STEP)))

@@ -22,7 +22,6 @@ from . import datasets, demo
 from ._progress import bar_is_seen
 from ._tables import print_table
 
-
 #: Recalls that ``tune`` shows the effort of.
 _TARGETS = (0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999)
 
@@ -103,7 +102,7 @@ def _bench_arguments(parser: argparse.ArgumentParser) -> None:
 def _bench(args: argparse.Namespace) -> int:
     from annlib_bench import command
 
-    return command.run(args)
+    return int(command.run(args))
 
 
 def _build(args: argparse.Namespace) -> int:

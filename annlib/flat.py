@@ -6,7 +6,7 @@ from typing import Any
 
 from numpy.typing import ArrayLike, DTypeLike
 
-from . import _core
+from ._core import FlatIndex as CoreFlat
 from ._progress import Progress
 from .arrays import as_vectors
 from .index import Index
@@ -28,8 +28,8 @@ class FlatIndex(Index):
     def __init__(self, dim: int, metric: str = "l2", dtype: DTypeLike | None = None) -> None:
         super().__init__(dim, metric, dtype)
 
-    def _make_core(self, dtype: str) -> _core.Index:
-        return _core.FlatIndex(self._dim, dtype, self._metric)
+    def _make_core(self, dtype: str) -> CoreFlat:
+        return CoreFlat(self._dim, dtype, self._metric)
 
     @classmethod
     def build(

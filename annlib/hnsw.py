@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from . import _core
+from ._core import HnswIndex as CoreHnsw
 from ._progress import Progress
 from .arrays import as_count, as_queries, as_threads, as_vectors
 from .calibration import Calibration, measure
@@ -40,7 +41,7 @@ class HNSWIndex(Index):
     """
 
     kind = "hnsw"
-    _core: _core.HnswIndex
+    _core: CoreHnsw
 
     def __init__(
         self,
@@ -64,8 +65,8 @@ class HNSWIndex(Index):
         self._target: float | None = None
         super().__init__(dim, metric, dtype)
 
-    def _make_core(self, dtype: str) -> _core.HnswIndex:
-        return _core.HnswIndex(
+    def _make_core(self, dtype: str) -> CoreHnsw:
+        return CoreHnsw(
             self._dim, dtype, self._metric, self._m, self._ef_construction, self._codec, self._seed
         )
 
@@ -119,7 +120,7 @@ class HNSWIndex(Index):
             Also kept with the index, for `search(..., recall=...)`, and saved with it.
         """
         k = as_count(k, "k")
-        block = None if queries is None else as_queries(queries, self._dim)[0]
+        block = None if queries is None else np.atleast_2d(as_queries(queries, self._dim))
         if len(self) == 0:
             raise ValueError("an empty index cannot be calibrated")
         calibration = measure(self._core, block, k, as_threads(threads))
@@ -130,7 +131,7 @@ class HNSWIndex(Index):
         if ef_search is not None:
             return max(as_count(ef_search, "ef_search"), k)
         if recall is None and self._target is None:
-            return max(_DEFAULT_EF, k)
+            return _DEFAULT_EF if k <= _DEFAULT_EF else k
         target = _as_recall(recall, "recall") if recall is not None else self._target
         assert target is not None
         if len(self) == 0:
@@ -138,7 +139,8 @@ class HNSWIndex(Index):
         calibration = self._calibrations.get(k)
         if calibration is None or not calibration.fits(len(self)):
             _log.info("measuring what recall@%d needs on %r", k, self)
-            calibration = self.calibrate(queries if len(queries) >= 100 else None, k)
+            enough = queries.ndim == 2 and len(queries) >= 100
+            calibration = self.calibrate(queries if enough else None, k)
         return max(calibration.ef_for(target), k)
 
     def unreachable(self) -> int:

@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 
 IntArray = NDArray[np.int64]
 
-_MASK = (1 << 63) - 1
+#: One beyond the largest integer id.
+END = 1 << 63
+_MASK = END - 1
 
 
 def is_string_id(value: object) -> bool:
@@ -63,6 +65,14 @@ def as_integers(ids: NDArray[Any] | list[Any]) -> IntArray:
     if smallest < 0 or largest > _MASK:
         raise ValueError(f"ids must be between 0 and 2**63 - 1, got {smallest if smallest < 0 else largest}")
     return np.ascontiguousarray(array, dtype=np.int64)
+
+
+def require_distinct(ids: NDArray[Any] | list[Any], keys: IntArray) -> None:
+    """ValueError naming the first of `ids` whose key stands before it already."""
+    order = np.argsort(keys, kind="stable")
+    again = order[1:][keys[order[1:]] == keys[order[:-1]]]
+    if len(again):
+        raise ValueError(f"id {str(ids[int(again.min())])!r} stands twice in one call")
 
 
 class StringIds:

@@ -12,7 +12,9 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from . import _core, filters, ids as id_forms
+from . import filters
+from . import ids as id_forms
+from ._core import Index as CoreIndex
 from ._progress import Progress, reporter
 from .arrays import as_count, as_queries, as_threads, as_vectors, dtype_name, metric_name, require_room
 from .filters import EVERYTHING, CoreFilter, Filter
@@ -29,7 +31,7 @@ class Index(ABC):
     """
 
     kind: ClassVar[str]
-    _core: _core.Index
+    _core: CoreIndex
 
     def __init__(self, dim: int, metric: str, dtype: DTypeLike | None) -> None:
         self._dim = as_count(dim, "dim", 1 << 20)
@@ -41,7 +43,7 @@ class Index(ABC):
         self._write_lock = threading.RLock()
 
     @abstractmethod
-    def _make_core(self, dtype: str) -> _core.Index:
+    def _make_core(self, dtype: str) -> CoreIndex:
         """An empty core of this index's parameters."""
 
     def _effort(self, ef_search: int | None, recall: float | None, queries: NDArray[Any], k: int) -> int:
@@ -98,17 +100,20 @@ class Index(ABC):
             fixed = self._dtype_given or len(self._core) > 0
             block = self._as_block(vectors, self._core.dtype if fixed else None)
             keys, shown, strings, commit = self._take_ids(ids, len(block))
+            if strings is not None and on_conflict == "raise":
+                self._require_new(shown, keys)
             core = self._core if self._core.dtype == block.dtype.name else self._make_core(block.dtype.name)
             with reporter(progress, len(block), f"{type(self).__name__}.add") as report:
                 core.add(block, keys, on_conflict == "update", core_threads, _core_progress(progress, report))
             self._core = core
-            commit()
-            if strings is None and len(keys):
-                self._next_id = max(self._next_id, int(keys.max()) + 1)
+            if len(keys):
+                commit()
+                if strings is None:
+                    self._next_id = max(self._next_id, int(keys.max()) + 1)
         return shown
 
     def _as_block(self, vectors: ArrayLike, dtype: str | None) -> NDArray[Any]:
-        if np.ndim(vectors) == 1 and np.shape(vectors) == (self._dim,):  # type: ignore[arg-type]
+        if np.ndim(vectors) == 1 and np.shape(vectors) == (self._dim,):
             vectors = np.asarray(vectors)[None]
         block = as_vectors(vectors, "vectors", dtype)
         if block.shape[1] != self._dim:
@@ -123,7 +128,9 @@ class Index(ABC):
         if ids is None:
             if self._strings is not None and not empty:
                 raise ValueError("this index has string ids: give ids")
-            keys = np.arange(self._next_id, self._next_id + count, dtype=np.int64)
+            if self._next_id + count > id_forms.END:
+                raise ValueError(f"there is no room for {count} ids after {self._next_id - 1}: give ids")
+            keys = np.arange(self._next_id, self._next_id + count, dtype=np.uint64).astype(np.int64)
             return keys, keys, None, lambda: self._keep_strings(None)
         listed, _ = id_forms.as_list(ids)
         if len(listed) != count:
@@ -137,29 +144,40 @@ class Index(ABC):
             raise ValueError("this index has integer ids, got strings")
         table = self._strings if self._strings is not None and not empty else StringIds()
         keys = table.add(str(string) for string in listed)
+        id_forms.require_distinct(listed, keys)
         return keys, np.array([str(s) for s in listed], dtype=object), table, lambda: self._keep_strings(table)
 
     def _keep_strings(self, table: StringIds | None) -> None:
         self._strings = table
 
-    def _keys(self, ids: Any) -> tuple[IntArray, bool]:
-        """Keys of ids that may be known or not, and whether one alone came."""
-        listed, single = id_forms.as_list(ids)
+    def _require_new(self, strings: NDArray[Any], keys: IntArray) -> None:
+        known = self._core.contains(keys)
+        if known.any():
+            raise KeyError(
+                f"id {strings[int(np.argmax(known))]!r} is in the index already; update() replaces it, and so does "
+                'add(..., on_conflict="update")'
+            )
+
+    def _keys(self, listed: NDArray[Any] | list[Any]) -> IntArray:
+        """Keys of ids that may be known or not."""
         if self._strings is None:
             if len(listed) and id_forms.are_strings(listed):
                 raise KeyError(f"this index has integer ids, got {listed[0]!r}")
-            return id_forms.as_integers(listed), single
+            return id_forms.as_integers(listed)
         if len(listed) and not id_forms.are_strings(listed):
             raise KeyError(f"this index has string ids, got {listed[0]!r}")
-        return self._strings.find(str(string) for string in listed), single
+        return self._strings.find(str(string) for string in listed)
 
-    def _known_keys(self, ids: Any) -> tuple[IntArray, bool]:
-        """As _keys, with a KeyError that names an unknown id in the user's words."""
-        keys, single = self._keys(ids)
+    def _known_keys(self, ids: Any, distinct: bool = True) -> tuple[IntArray, bool]:
+        """Keys of ids that are there, and whether one alone came; errors name ids in the user's words."""
+        listed, single = id_forms.as_list(ids)
+        keys = self._keys(listed)
         if self._strings is not None:
             known = self._core.contains(keys)
             if not known.all():
-                raise KeyError(f"id {id_forms.as_list(ids)[0][int(np.argmin(known))]!r} is not in the index")
+                raise KeyError(f"id {str(listed[int(np.argmin(known))])!r} is not in the index")
+            if distinct:
+                id_forms.require_distinct(listed, keys)
         return keys, single
 
     def _shown(self, keys: IntArray) -> NDArray[Any]:
@@ -233,44 +251,41 @@ class Index(ABC):
         ValueError
             Wrong shape, dim or dtype; NaN or infinity; k < 1; a mask of the wrong length.
         """
-        block, single = as_queries(queries, self._dim)
+        block = as_queries(queries, self._dim)
         k = as_count(k, "k")
-        require_room(len(block), k)
+        require_room(1 if block.ndim == 1 else len(block), k)
         if ef_search is not None and recall is not None:
             raise ValueError("give ef_search or recall, not both")
         ef = self._effort(ef_search, recall, block, k)
-        core_threads = as_threads(threads)
-        if filter is not None and filters.is_one_per_query(filter):
-            return self._search_each(block, single, k, ef, filter, core_threads)
-        chosen = EVERYTHING if filter is None else filters.lower(filter, self._filter_keys)
-        return self._search(block, single, k, ef, chosen, core_threads)
+        core_threads = 0 if threads is None else as_threads(threads)
+        if filter is None:
+            return self._search(block, k, ef, EVERYTHING, core_threads)
+        if filters.is_one_per_query(filter):
+            return self._search_each(block, k, ef, filter, core_threads)
+        return self._search(block, k, ef, filters.lower(filter, self._filter_keys), core_threads)
 
     def _filter_keys(self, ids: Any) -> IntArray:
-        return self._keys(ids)[0]
+        return self._keys(id_forms.as_list(ids)[0])
 
-    def _search(
-        self, block: NDArray[Any], single: bool, k: int, ef: int, chosen: CoreFilter, threads: int
-    ) -> SearchResult:
-        keys, distances, counts, stats = self._core.search(block, k, ef, chosen.mask, chosen.ids, threads, False)
-        ids = self._shown(keys)
-        if single:
-            return SearchResult(ids[0], distances[0], counts[0], stats)
-        return SearchResult(ids, distances, counts, stats)
+    def _search(self, block: NDArray[Any], k: int, ef: int, chosen: CoreFilter, threads: int) -> SearchResult:
+        keys, distances, counts, cost = self._core.search(block, k, ef, chosen.mask, chosen.ids, threads, False)
+        return SearchResult(keys if self._strings is None else self._shown(keys), distances, counts, cost)
 
-    def _search_each(
-        self, block: NDArray[Any], single: bool, k: int, ef: int, each: Any, threads: int
-    ) -> SearchResult:
-        if len(each) != len(block):
-            raise ValueError(f"got {len(block)} queries and {len(each)} filters")
+    def _search_each(self, block: NDArray[Any], k: int, ef: int, each: Any, threads: int) -> SearchResult:
+        queries = np.atleast_2d(block)
+        if len(each) != len(queries):
+            raise ValueError(f"got {len(queries)} queries and {len(each)} filters")
         lowered = [filters.lower(one, self._filter_keys) for one in each]
-        parts = [
-            self._search(block[i : i + 1], False, k, ef, one, threads) for i, one in enumerate(lowered)
-        ]
-        stats = {name: sum(part.stats[name] for part in parts) for name in parts[0].stats}
-        ids = np.concatenate([part.ids for part in parts])
-        distances = np.concatenate([part.distances for part in parts])
-        counts = np.concatenate([part.counts for part in parts])
-        return SearchResult(ids[0], distances[0], counts[0], stats) if single else SearchResult(ids, distances, counts, stats)
+        parts = [self._search(query, k, ef, one, threads) for query, one in zip(queries, lowered, strict=True)]
+        if block.ndim == 1:
+            return parts[0]
+        distances, hops, reranked = (sum(costs) for costs in zip(*(part._cost for part in parts), strict=True))
+        return SearchResult(
+            np.stack([part.ids for part in parts]),
+            np.stack([part.distances for part in parts]),
+            np.array([part.counts for part in parts], np.int64),
+            (distances, hops, reranked),
+        )
 
     def search_radius(
         self,
@@ -285,15 +300,15 @@ class Index(ABC):
 
         Returns a RadiusResult, which unpacks in ``lims, ids, distances``. Errors as in `search`.
         """
-        block, _ = as_queries(queries, self._dim)
+        block = np.atleast_2d(as_queries(queries, self._dim))
         if not isinstance(radius, (int, float, np.number)) or np.isnan(radius):
             raise ValueError(f"radius must be a number, got {radius!r}")
         ef = self._effort(ef_search, None, block, 1)
         chosen = EVERYTHING if filter is None else filters.lower(filter, self._filter_keys)
-        lims, keys, distances, stats = self._core.search_radius(
+        lims, keys, distances, cost = self._core.search_radius(
             block, float(radius), ef, chosen.mask, chosen.ids, as_threads(threads)
         )
-        return RadiusResult(lims, self._shown(keys), distances, stats)
+        return RadiusResult(lims, self._shown(keys), distances, cost)
 
     # -- looking -------------------------------------------------------------------------------------------------
 
@@ -302,7 +317,7 @@ class Index(ABC):
 
         KeyError for an unknown id.
         """
-        keys, single = self._known_keys(ids)
+        keys, single = self._known_keys(ids, distinct=False)
         vectors = self._core.get(keys)
         return vectors[0] if single else vectors
 
@@ -313,7 +328,7 @@ class Index(ABC):
 
     def __contains__(self, ids: object) -> bool:
         try:
-            keys, _ = self._keys(ids)
+            keys = self._keys(id_forms.as_list(ids)[0])
         except (KeyError, ValueError):
             return False
         return bool(self._core.contains(keys).all())

@@ -13,7 +13,7 @@ from . import _core
 from .calibration import Calibration
 from .flat import FlatIndex
 from .hnsw import HNSWIndex
-from .ids import StringIds
+from .ids import END, StringIds
 from .index import Index
 
 
@@ -123,7 +123,7 @@ def _restore_extra(index: Index, file: _core.Container) -> None:
     meta = json.loads(file.read("meta.json").tobytes())
     index._next_id = int(meta["next_id"])
     index._dtype_given = bool(meta["dtype_given"])
-    if not 0 <= index._next_id < 2**63:
+    if not 0 <= index._next_id <= END:
         raise ValueError("next_id is out of range")
     if isinstance(index, HNSWIndex):
         target = meta["target"]

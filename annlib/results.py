@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+#: What the core counts over a batch, and what each number is called.
+Cost: TypeAlias = "tuple[int, int, int]"
+COST_NAMES = ("distance_computations", "hops", "rerank_computations")
 
-@dataclass(frozen=True, slots=True)
+
 class SearchResult:
     """Nearest neighbours of a batch of queries (or of one, then without the first axis).
 
@@ -23,15 +25,22 @@ class SearchResult:
     distances : ndarray of float32, shape (n, k)
         Ascending; infinity where there are fewer than k results.
     counts : ndarray of int64, shape (n,)
-        How many results of each query are real.
-    stats : dict
-        Totals over the batch: ``distance_computations``, ``hops``, ``rerank_computations``.
+        How many results of each query are real; one int for one query.
     """
 
-    ids: NDArray[Any]
-    distances: NDArray[np.float32]
-    counts: Any
-    stats: dict[str, int] = field(default_factory=dict)
+    # Not a dataclass: a frozen one takes a microsecond to make, of the few that a single search takes.
+    __slots__ = ("_cost", "counts", "distances", "ids")
+
+    def __init__(self, ids: NDArray[Any], distances: NDArray[np.float32], counts: Any, cost: Cost) -> None:
+        self.ids = ids
+        self.distances = distances
+        self.counts = counts
+        self._cost = cost
+
+    @property
+    def stats(self) -> dict[str, int]:
+        """Totals over the batch: distance_computations, hops, rerank_computations."""
+        return dict(zip(COST_NAMES, self._cost, strict=True))
 
     def __iter__(self) -> Iterator[NDArray[Any]]:
         yield self.ids
@@ -42,7 +51,6 @@ class SearchResult:
         return f"SearchResult({shape}, {int(np.sum(self.counts))} results)"
 
 
-@dataclass(frozen=True, slots=True)
 class RadiusResult:
     """All neighbours within a radius, in the layout of faiss' ``range_search``.
 
@@ -54,14 +62,22 @@ class RadiusResult:
     lims : ndarray of int64, shape (n + 1,)
     ids : ndarray, shape (lims[-1],)
     distances : ndarray of float32, shape (lims[-1],)
-    stats : dict
-        As in SearchResult.
     """
 
-    lims: NDArray[np.int64]
-    ids: NDArray[Any]
-    distances: NDArray[np.float32]
-    stats: dict[str, int] = field(default_factory=dict)
+    __slots__ = ("_cost", "distances", "ids", "lims")
+
+    def __init__(
+        self, lims: NDArray[np.int64], ids: NDArray[Any], distances: NDArray[np.float32], cost: Cost
+    ) -> None:
+        self.lims = lims
+        self.ids = ids
+        self.distances = distances
+        self._cost = cost
+
+    @property
+    def stats(self) -> dict[str, int]:
+        """Totals over the batch: distance_computations, hops, rerank_computations."""
+        return dict(zip(COST_NAMES, self._cost, strict=True))
 
     def __iter__(self) -> Iterator[NDArray[Any]]:
         yield self.lims

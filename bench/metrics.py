@@ -13,15 +13,15 @@ from annlib.datasets import Dataset, pair_distances
 
 Array = NDArray[Any]
 
-#: By how much a distance may exceed the k-th true one and count as equal, relative to max(1, distance): the
-#: rounding of float32 answers. ann-benchmarks adds 0.001 to every threshold, which on sets with close
-#: neighbours counts wrong answers as right.
+#: By how much a distance may exceed the k-th true one and count as equal: the rounding of float32 answers,
+#: absolute for cosine, relative for the metrics that have a scale. ann-benchmarks adds 0.001 to every
+#: threshold, which on sets with close neighbours counts wrong answers as right.
 EPSILON = 1e-6
 
 
 def without_repeats(neighbors: Array) -> Array:
     """The same answers with an id that comes twice in a row replaced by -1: it counts once."""
-    result = neighbors.copy()
+    result: Array = neighbors.copy()
     order = np.argsort(result, axis=1, kind="stable")
     ranked = np.take_along_axis(result, order, axis=1)
     repeats = np.zeros(result.shape, dtype=bool)
@@ -42,7 +42,8 @@ def answer_distances(dataset: Dataset, neighbors: Array) -> NDArray[np.float64]:
 def thresholds(dataset: Dataset, queries: int, k: int, epsilon: float = EPSILON) -> NDArray[np.float64]:
     """The largest distance of a right answer to every one of the first queries, shape (q,)."""
     kth = answer_distances(dataset, dataset.neighbors[:queries, :k]).max(axis=1)
-    return np.asarray(kth + epsilon * np.maximum(1.0, np.abs(kth)))
+    scale = 1.0 if dataset.metric == "cosine" else np.abs(kth)
+    return np.asarray(kth + epsilon * scale)
 
 
 def recall(distances: Array, limits: Array) -> float:

@@ -39,7 +39,10 @@ def table(records: Sequence[Record], ratio_to: str | None = None) -> tuple[list[
         if not base:
             raise ValueError(f"no results of {ratio_to!r}; there are {sorted({r.peer for r in records})}")
         columns += [f"ratio@{target:.2f}" for target in TARGETS]
-    columns += ["best recall", "p50 ms", "p95 ms", "p99 ms", "distances", "build s", "index MB", "peak MB"]
+    # A batch has no latency of its own queries.
+    latencies = [] if records[0].mode == "batch" else ["p50", "p95", "p99"]
+    columns += ["best recall", *(f"{name} ms" for name in latencies)]
+    columns += ["distances", "build s", "index MB", "peak MB"]
     rows = []
     for name, group in _grouped(records, by_build=True).items():
         speeds = [qps_at(_points(group), target) for target in TARGETS]
@@ -50,7 +53,8 @@ def table(records: Sequence[Record], ratio_to: str | None = None) -> tuple[list[
         enough = [record for record in group if record.recall >= 0.95]
         at = max(enough, key=lambda record: record.qps) if enough else None
         row += [max(record.recall for record in group)]
-        row += [at.p50_ms, at.p95_ms, at.p99_ms, at.distance_computations] if at else [None] * 4
+        row += [getattr(at, f"{name}_ms", None) for name in latencies]
+        row += [at.distance_computations if at else None]
         first = group[0]
         row += [first.build_seconds, first.index_bytes / 1e6, first.peak_rss_bytes / 1e6]
         rows.append(row)

@@ -10,15 +10,16 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 
+from annlib._vector_files import import_h5py
 from annlib.datasets import Dataset
 
 from . import metrics
 from .metrics import Array
 from .sweeps import Params
 
+h5py = import_h5py()
 logger = logging.getLogger(__name__)
 
 #: What ann-benchmarks calls the metrics.

@@ -30,7 +30,7 @@ from .sweeps import Params
 Report = Callable[[int, int], None]
 
 
-class Session:
+class Measurement:
     """One peer from its data to its measurements; the methods named like requests answer them."""
 
     def __init__(self) -> None:
@@ -176,7 +176,7 @@ def main() -> None:
     # Libraries print to file descriptor 1, so the answers get a descriptor that no library knows.
     with os.fdopen(os.dup(1), "w", buffering=1) as answers:
         os.dup2(2, 1)
-        session = Session()
+        measurement = Measurement()
 
         def report(done: int, total: int) -> None:
             print(json.dumps({"progress": [done, total]}), file=answers)
@@ -184,7 +184,7 @@ def main() -> None:
         for line in sys.stdin:
             request = json.loads(line)
             try:
-                answer = {"result": getattr(session, request.pop("op"))(report, **request)}
+                answer = {"result": getattr(measurement, request.pop("op"))(report, **request)}
             except Exception as error:
                 # One line: some libraries print their arguments, the vectors among them.
                 answer = {"error": f"{type(error).__name__}: {error}".splitlines()[0]}

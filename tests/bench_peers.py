@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+
 from annlib_bench.peers.base import Array, Peer
 
 

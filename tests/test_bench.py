@@ -15,11 +15,10 @@ import pytest
 
 h5py = pytest.importorskip("h5py", reason="the harness reads and writes HDF5")
 
+from annlib import cli, datasets  # noqa: E402
 from annlib_bench import command, metrics, report, results, runner  # noqa: E402
 from annlib_bench.peers import PEERS, Entry, select  # noqa: E402
 from annlib_bench.sweeps import Sweep, grid  # noqa: E402
-
-from annlib import cli, datasets  # noqa: E402
 
 HERE = Path(__file__).parent
 MODULE = HERE.parent / "bench" / "ann_benchmarks" / "annlib"
@@ -74,6 +73,14 @@ def test_recall_forgives_rounding_but_not_more() -> None:
     distances = metrics.answer_distances(data, np.array([[1], [2]])[:1])
     assert metrics.recall(distances, limits) == 1.0
     assert metrics.recall(metrics.answer_distances(data, np.array([[2]])), limits) == 0.0
+
+
+def test_recall_does_not_depend_on_the_scale() -> None:
+    train = np.arange(1.0, 6.0)[:, None]
+    for scale in (1e-6, 1.0, 1e6):
+        data = datasets.make_dataset("scaled", train * scale, np.zeros((1, 1)), k=2)
+        distances = metrics.answer_distances(data, np.array([[0, 3]]))
+        assert metrics.recall(distances, metrics.thresholds(data, 1, 2)) == 0.5
 
 
 def test_pareto_front_and_interpolation() -> None:
@@ -269,9 +276,13 @@ def test_table_and_ratios(outcome: tuple[Path, runner.Outcome]) -> None:
 
 
 def test_table_where_no_setting_reaches_the_recall(outcome: tuple[Path, runner.Outcome]) -> None:
-    columns, rows = report.table([record for record in outcome[1].records if record.recall < 0.9])
-    row = dict(zip(columns, rows[0], strict=True))
-    assert row["QPS@0.90"] is None and row["p99 ms"] is None
+    records = [record for record in outcome[1].records if record.recall < 0.9]
+    for mode, latency in (("single", True), ("batch", False)):
+        columns, rows = report.table([record for record in records if record.mode == mode])
+        row = dict(zip(columns, rows[0], strict=True))
+        assert row["QPS@0.90"] is None and row["distances"] is None
+        assert ("p99 ms" in row) == latency
+        assert row.get("p99 ms") is None
 
 
 def test_command_measures_and_draws(

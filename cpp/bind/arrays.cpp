@@ -31,8 +31,8 @@ const char* name_of(DType dtype) { return kDTypes[static_cast<std::size_t>(dtype
 const char* name_of(Metric metric) { return kMetrics[static_cast<std::size_t>(metric)]; }
 
 VectorBlock block_of(const py::array& vectors, const char* what) {
-  if (vectors.ndim() != 2 || !(vectors.flags() & py::array::c_style)) {
-    throw ValueError(std::string(what) + " must be a two-dimensional array in C order");
+  if (vectors.ndim() < 1 || vectors.ndim() > 2 || !(vectors.flags() & py::array::c_style)) {
+    throw ValueError(std::string(what) + " must be an array of one or two dimensions in C order");
   }
   VectorBlock block;
   const char kind = vectors.dtype().kind();
@@ -49,8 +49,8 @@ VectorBlock block_of(const py::array& vectors, const char* what) {
     throw ValueError(std::string(what) + " must be float32, float16, int8 or uint8");
   }
   block.data = vectors.data();
-  block.count = static_cast<std::size_t>(vectors.shape(0));
-  block.dim = static_cast<std::uint32_t>(vectors.shape(1));
+  block.count = vectors.ndim() == 1 ? 1 : static_cast<std::size_t>(vectors.shape(0));
+  block.dim = static_cast<std::uint32_t>(vectors.shape(vectors.ndim() - 1));
   return block;
 }
 

@@ -26,7 +26,7 @@ Metric parse_metric(const std::string& name);
 const char* name_of(DType dtype);
 const char* name_of(Metric metric);
 
-/// The array's own memory: n x dim, C order, of one of the four dtypes. ValueError for any other.
+/// The array's own memory: (n, dim), or (dim,) for one; C order, of one of the four dtypes. ValueError for any other.
 VectorBlock block_of(const py::array& vectors, const char* what);
 
 inline std::span<const std::int64_t> span_of(const IdArray& ids) {

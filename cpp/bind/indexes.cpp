@@ -14,13 +14,8 @@ namespace {
 
 using Release = py::gil_scoped_release;
 
-py::dict dict_of(const SearchCost& cost) {
-  py::dict stats;
-  stats["distance_computations"] = cost.distances;
-  stats["hops"] = cost.hops;
-  stats["rerank_computations"] = cost.reranked;
-  return stats;
-}
+/// (distance computations, hops, rerank computations): the Python layer names them when it is asked.
+py::tuple tuple_of(const SearchCost& cost) { return py::make_tuple(cost.distances, cost.hops, cost.reranked); }
 
 /// The filter arguments of a search call, kept alive while it runs.
 class FilterArguments {
@@ -38,21 +33,26 @@ class FilterArguments {
   std::optional<RowFilter> filter_;
 };
 
+// One query of shape (dim,) gives ids and distances of shape (k,) and one count. This is the call whose overhead is
+// felt: a search may take no more than some microseconds.
 py::tuple search(const Index& index, const py::array& queries, std::size_t k, std::size_t ef,
                  std::optional<MaskArray> mask, std::optional<IdArray> ids, int threads, bool exact) {
   const VectorBlock block = block_of(queries, "queries");
   const FilterArguments filter(std::move(mask), std::move(ids));
-  const auto n = static_cast<py::ssize_t>(block.count);
-  IdArray found({n, static_cast<py::ssize_t>(k)});
-  py::array_t<float> distances({n, static_cast<py::ssize_t>(k)});
-  IdArray counts(n);
-  const SearchOutput out{found.mutable_data(), distances.mutable_data(), counts.mutable_data()};
+  const bool single = queries.ndim() == 1;
+  const auto n = static_cast<py::ssize_t>(block.count), width = static_cast<py::ssize_t>(k);
+  IdArray found = single ? IdArray(width) : IdArray({n, width});
+  py::array_t<float> distances = single ? py::array_t<float>(width) : py::array_t<float>({n, width});
+  IdArray counts(single ? 0 : n);
+  std::int64_t count = 0;
+  const SearchOutput out{found.mutable_data(), distances.mutable_data(), single ? &count : counts.mutable_data()};
   SearchCost cost;
   {
     Release release;
     cost = index.search(block, {k, ef, filter.get(), threads, exact}, out);
   }
-  return py::make_tuple(found, distances, counts, dict_of(cost));
+  const py::object real = single ? py::object(py::int_(count)) : py::object(counts);
+  return py::make_tuple(std::move(found), std::move(distances), real, tuple_of(cost));
 }
 
 template <class T>
@@ -72,7 +72,7 @@ py::tuple search_radius(const Index& index, const py::array& queries, float radi
     result = index.search_radius(block, radius, {0, ef, filter.get(), threads, false});
   }
   return py::make_tuple(array_of(std::move(result.lims)), array_of(std::move(result.ids)),
-                        array_of(std::move(result.distances)), dict_of(result.cost));
+                        array_of(std::move(result.distances)), tuple_of(result.cost));
 }
 
 py::array get(const Index& index, const IdArray& ids) {

@@ -85,27 +85,27 @@ bool Int8Codec::encode(const float* vector, std::byte* code) const {
 }
 
 void Int8Codec::prepare(const float* vector, QueryBuffer& buffer, Scan& scan) const {
-  // Folded into the query's own memory, which nobody reads afterwards.
+  // Folded into the query's own memory, which nobody reads afterwards. Sums go through the kernels: a plain loop over
+  // floats adds one after another, and building prepares many queries.
+  const simd::Kernels& k = simd::kernels();
   float* folded = buffer.need_floats(dim_);
   float constant = 0.0f;
   if (has_tail()) {
-    for (std::uint32_t d = 0; d < dim_; ++d) {
-      const float centred = vector[d] - middle_[d];
-      constant += centred * centred;
-      folded[d] = centred * step_[d];
-    }
+    for (std::uint32_t d = 0; d < dim_; ++d) folded[d] = vector[d] - middle_[d];
+    constant = k.norm2(folded, dim_);
+    for (std::uint32_t d = 0; d < dim_; ++d) folded[d] *= step_[d];
   } else {
-    for (std::uint32_t d = 0; d < dim_; ++d) {
-      constant -= vector[d] * middle_[d];
-      folded[d] = vector[d] * step_[d];
-    }
-    if (metric_ == Metric::cosine) constant += 1.0f;
+    simd::Rows middle;
+    middle.data = reinterpret_cast<const std::byte*>(middle_.data());
+    middle.dim = dim_;
+    const simd::Query query{vector, metric_ == Metric::cosine ? 1.0f : 0.0f, -1.0f};
+    k.scorer(simd::Op::dot, simd::Pair::f32_f32, simd::Tail::none).range(query, middle, 0, 1, &constant);
+    for (std::uint32_t d = 0; d < dim_; ++d) folded[d] = vector[d] * step_[d];
   }
-  const float largest = simd::kernels().max_abs(folded, dim_);
+  const float largest = k.max_abs(folded, dim_);
   const float delta = largest / 127.0f;
   auto* bytes = buffer.need<std::int8_t>(dim_);
-  const std::int32_t total =
-      simd::kernels().quantize_i8(folded, dim_, delta > 0 ? 127.0f / largest : 0.0f, bytes);
+  const std::int32_t total = k.quantize_i8(folded, dim_, delta > 0 ? 127.0f / largest : 0.0f, bytes);
   const float weight = has_tail() ? -2.0f : -1.0f;
   scan.query.data = bytes;
   scan.query.a = constant - weight * delta * 128.0f * static_cast<float>(total);

@@ -21,6 +21,7 @@ class Bitset {
   std::size_t size() const { return size_; }
   void resize(std::size_t n) {
     words_.resize(words_for(n));
+    if (n < size_ && n % 64 != 0) words_[n / 64] &= ~(~std::uint64_t{0} << (n % 64));
     size_ = n;
   }
   bool test(std::size_t i) const { return (words_[i >> 6] >> (i & 63)) & 1; }

@@ -55,7 +55,7 @@ void Grower::add(const Hierarchy& above, const Layer& layer, std::span<const Slo
       for (std::size_t i = begin; i < end; ++i) {
         Worker& mine = worker(w);
         choose(above, layer, batch[i], mine);
-        prune(*options_.space, options_.metric, options_.alpha, degree, mine.list, mine.prune);
+        prune(*options_.space, degree, mine.list, mine.prune);
         counts[i] = static_cast<std::uint32_t>(mine.list.size());
         std::copy(mine.list.begin(), mine.list.end(), chosen.begin() + static_cast<std::ptrdiff_t>(i * degree));
       }
@@ -167,7 +167,7 @@ void Grower::bypass(const Layer& layer, std::span<const Slot> nodes, const std::
         mine.list.clear();
         for (std::size_t j = 0; j < mine.slots.size(); ++j) mine.list.emplace_back(mine.distances[j], mine.slots[j]);
         std::sort(mine.list.begin(), mine.list.end());
-        prune(*options_.space, options_.metric, options_.alpha, layer.width, mine.list, mine.prune);
+        prune(*options_.space, layer.width, mine.list, mine.prune);
       });
 }
 
@@ -190,7 +190,7 @@ void Grower::merge(const Layer& layer, Slot target, std::span<const Back> incomi
   // With head-room a list is pruned to less than it may hold, so that the next prune is some links away.
   if (worker.list.size() > layer.width) {
     const std::uint32_t room = layer.distances != nullptr ? layer.width - layer.width / 6 : layer.width;
-    prune(*options_.space, options_.metric, options_.alpha, room, worker.list, worker.prune);
+    prune(*options_.space, room, worker.list, worker.prune);
   }
 }
 
@@ -204,7 +204,7 @@ void Grower::shrink(const Layer& from, const Layer& to, std::span<const Slot> no
       for (std::uint32_t j = 0; j < degree; ++j) mine.list.emplace_back(from.lengths(nodes[i])[j], links[j]);
       std::sort(mine.list.begin(), mine.list.end());
       if (degree > to.width) {
-        prune(*options_.space, options_.metric, options_.alpha, to.width, mine.list, mine.prune);
+        prune(*options_.space, to.width, mine.list, mine.prune);
       }
       write_links(to, nodes[i], mine.list);
     }

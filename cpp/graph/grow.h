@@ -18,9 +18,7 @@ namespace annlib {
 /// What building needs to know besides the layer.
 struct GrowOptions {
   const Space* space = nullptr;
-  Metric metric = Metric::l2;
   std::uint32_t ef_construction = 200;
-  float alpha = 1.0f;
   int threads = 0;
 };
 

@@ -4,11 +4,8 @@
 
 namespace annlib {
 
-void prune(const Space& space, Metric metric, float alpha, std::size_t max_degree,
-           std::vector<Candidate>& candidates, PruneScratch& scratch) {
+void prune(const Space& space, std::size_t max_degree, std::vector<Candidate>& candidates, PruneScratch& scratch) {
   if (candidates.size() <= 1) return;
-  // An inner product has no zero that alpha could scale from.
-  const float reach = metric == Metric::ip ? 1.0f : alpha;
   auto& open = scratch.open;
   auto& taken = scratch.taken;
   open.resize(candidates.size());
@@ -32,7 +29,7 @@ void prune(const Space& space, Metric metric, float alpha, std::size_t max_degre
     std::size_t kept = 0;
     for (std::size_t i = 0; i < rest; ++i) {
       const std::uint32_t c = open[i + 1];
-      if (reach * scratch.distances[i] > candidates[c].distance()) open[kept++] = c;
+      if (scratch.distances[i] > candidates[c].distance()) open[kept++] = c;
     }
     open.resize(kept);
   }

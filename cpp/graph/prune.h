@@ -20,10 +20,9 @@ struct PruneScratch {
 
 /// Chooses neighbours of a node among `candidates` (nearest first, distinct, without the node itself): the nearest,
 /// then each next one unless a chosen one is nearer to it than the node is (the relative-neighbourhood rule; Malkov &
-/// Yashunin, Algorithm 4; `alpha` > 1 keeps longer edges, Subramanya et al., DiskANN, NeurIPS 2019). Equal distances
-/// count as nearer: otherwise vectors that are all alike would choose each other alone and become an island. Places
-/// that stay free go to the nearest of those passed over. The result is nearest first.
-void prune(const Space& space, Metric metric, float alpha, std::size_t max_degree,
-           std::vector<Candidate>& candidates, PruneScratch& scratch);
+/// Yashunin, Algorithm 4). Equal distances count as nearer: otherwise vectors that are all alike would choose each
+/// other alone and become an island. Places that stay free go to the nearest of those passed over (docs/performance.md
+/// has what that and DiskANN's alpha do to recall). The result is nearest first.
+void prune(const Space& space, std::size_t max_degree, std::vector<Candidate>& candidates, PruneScratch& scratch);
 
 }  // namespace annlib

@@ -68,7 +68,6 @@ void build_layers(Hierarchy& graph, std::span<const Slot> nodes, int lowest, Gro
 GrowOptions grow_options(const HnswParams& params, const Space& space, int threads) {
   GrowOptions options;
   options.space = &space;
-  options.metric = params.metric;
   options.ef_construction = params.ef_construction;
   options.threads = threads;
   return options;

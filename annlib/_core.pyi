@@ -1,0 +1,149 @@
+"""The compiled core: names, parameters and types of ``_core``, kept by hand (tests/test_stubs.py compares them).
+
+Arrays that go in must be in C order; those that come out own their memory. Vectors and queries are n x dim of float32,
+float16, int8 or uint8, ids are int64 and non-negative. ``threads`` 0 is the default number of threads. All calls
+release the GIL while they work and may be made from any thread. Other errors than the two below are Python's own.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypedDict
+
+import numpy as np
+from numpy.typing import NDArray
+
+class CorruptIndexError(RuntimeError):
+    """The bytes are not a well-formed annlib index."""
+
+class VersionError(RuntimeError):
+    """The file has a newer format than this version of annlib reads."""
+
+class _Counts(TypedDict):
+    live: int
+    dead: int
+    twins: int
+    levels: int
+    links: int
+    vector_bytes: int
+    code_bytes: int
+    graph_bytes: int
+    codec_error: float
+
+class Index:
+    """What all indexes do alike. Thread-safe."""
+
+    def add(
+        self,
+        vectors: NDArray[Any],
+        ids: NDArray[np.int64],
+        update: bool,
+        threads: int,
+        progress: Callable[[int, int], object] | None,
+    ) -> None: ...
+    def update(self, vectors: NDArray[Any], ids: NDArray[np.int64], threads: int) -> None: ...
+    def remove(self, ids: NDArray[np.int64], threads: int) -> None: ...
+    def compact(self, threads: int, progress: Callable[[int, int], object] | None) -> None: ...
+    def search(
+        self,
+        queries: NDArray[Any],
+        k: int,
+        ef: int,
+        mask: NDArray[np.bool_] | None,
+        ids: NDArray[np.int64] | None,
+        threads: int,
+        exact: bool,
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.int64], dict[str, int]]:
+        """Ids (n, k), distances (n, k), counts (n,), and what it cost in all."""
+
+    def search_radius(
+        self,
+        queries: NDArray[Any],
+        radius: float,
+        ef: int,
+        mask: NDArray[np.bool_] | None,
+        ids: NDArray[np.int64] | None,
+        threads: int,
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32], dict[str, int]]:
+        """Lims (n + 1,), ids, distances, and what it cost in all."""
+
+    def get(self, ids: NDArray[np.int64]) -> NDArray[Any]: ...
+    def contains(self, ids: NDArray[np.int64]) -> NDArray[np.bool_]: ...
+    def ids(self) -> NDArray[np.int64]: ...
+    def write(self, path: str, extra: Mapping[str, NDArray[Any]]) -> None: ...
+    def dump(self, extra: Mapping[str, NDArray[Any]]) -> bytes: ...
+    def visit_sections(self, visit: Callable[[str, list[int], memoryview], object]) -> None: ...
+    def __len__(self) -> int: ...
+    @property
+    def memory_bytes(self) -> int: ...
+    @property
+    def dim(self) -> int: ...
+    @property
+    def dtype(self) -> str: ...
+    @property
+    def metric(self) -> str: ...
+
+class FlatIndex(Index):
+    def __init__(self, dim: int, dtype: str, metric: str) -> None: ...
+    @staticmethod
+    def open(file: Container) -> FlatIndex: ...
+
+class HnswIndex(Index):
+    def __init__(
+        self, dim: int, dtype: str, metric: str, M: int, ef_construction: int, codec: str, seed: int
+    ) -> None: ...
+    @staticmethod
+    def open(file: Container) -> HnswIndex: ...
+    @property
+    def M(self) -> int: ...
+    @property
+    def ef_construction(self) -> int: ...
+    @property
+    def seed(self) -> int: ...
+    @property
+    def codec_asked(self) -> str: ...
+    @property
+    def codec(self) -> str: ...
+    @property
+    def codec_reason(self) -> str: ...
+    def unreachable(self) -> int: ...
+    def counts(self) -> _Counts: ...
+
+class Section:
+    """One row of a file's section table."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def shape(self) -> list[int]: ...
+    @property
+    def offset(self) -> int: ...
+    @property
+    def length(self) -> int: ...
+    @property
+    def dtype(self) -> str: ...
+
+class Container:
+    """An index file opened for reading."""
+
+    @staticmethod
+    def open(path: str, mmap: bool, verify: bool) -> Container: ...
+    @staticmethod
+    def from_bytes(data: bytes | bytearray | memoryview) -> Container: ...
+    @property
+    def kind(self) -> str: ...
+    @property
+    def version(self) -> int: ...
+    @property
+    def file_bytes(self) -> int: ...
+    @property
+    def sections(self) -> list[Section]: ...
+    def __contains__(self, arg0: str) -> bool: ...
+    def read(self, name: str) -> NDArray[Any]:
+        """A copy of a section as an array."""
+
+def codec_names() -> list[str]: ...
+def set_num_threads(n: int) -> None: ...
+def num_threads() -> int: ...
+def simd_in_use() -> str: ...
+def simd_available() -> list[str]: ...
+def verify_container(path: str) -> list[str]:
+    """One line for each thing that is wrong with a file."""

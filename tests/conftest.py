@@ -1,0 +1,59 @@
+"""Data that several test modules share, made once a session."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from reference import INDEXES, Array, clustered, nearest
+
+import annlib
+from annlib import datasets
+
+
+@dataclass(frozen=True)
+class Data:
+    """Vectors, queries and the exact neighbours of the queries."""
+
+    train: Array
+    queries: Array
+    metric: str
+    neighbours: Array
+    distances: Array
+
+
+@pytest.fixture(scope="session")
+def arxiv() -> Data:
+    """The demo set: 10,000 x 384, cosine, 500 queries of another kind than the vectors (titles and abstracts)."""
+    pytest.importorskip("h5py", reason="the demo set is HDF5")
+    demo = datasets.load_demo()
+    return Data(demo.train, demo.test, demo.metric, demo.neighbors[:, :10], demo.distances[:, :10])
+
+
+@pytest.fixture(scope="session")
+def clusters() -> Data:
+    """20,000 x 24 in 300 clusters, l2, 500 queries from the same clusters."""
+    rows, _ = clustered(20_500, 24, 300)
+    train, queries = rows[:20_000], rows[20_000:]
+    neighbours, distances = nearest(train, queries, "l2", 10)
+    return Data(train, queries, "l2", neighbours, distances)
+
+
+@pytest.fixture(params=INDEXES, ids=lambda index: index.kind)
+def kind(request: pytest.FixtureRequest) -> type[annlib.FlatIndex] | type[annlib.HNSWIndex]:
+    """Each of the index classes."""
+    return request.param
+
+
+@pytest.fixture
+def all_threads() -> Iterator[None]:
+    """Puts the number of threads back to all cores."""
+    yield
+    annlib.set_num_threads(0)
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(1234)

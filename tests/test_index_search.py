@@ -1,0 +1,188 @@
+"""Both indexes against exact search in numpy: metrics, element types, codecs, and the sizes at the edges."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from reference import DTYPES, METRICS, assert_well_formed, distances, nearest, recall, tolerance, vectors
+
+import annlib
+
+# A graph index scans all items while that is cheaper than a walk: with ef_search=64 up to 1,536 items. So that graphs
+# are what is tested there are more.
+N = 2000
+CODED = [(dtype, codec) for dtype in ("float32", "float16") for codec in annlib.list_codecs()]
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_flat_is_exact(metric: str, dtype: str) -> None:
+    train, queries = vectors(700, 37, dtype), vectors(20, 37, dtype, seed=1)
+    index = annlib.FlatIndex.build(train, metric=metric)
+    result = index.search(queries, k=25)
+    assert_well_formed(result, 25)
+    _, exact = nearest(train, queries, metric, 25)
+    slack = tolerance(train, queries, metric)
+    np.testing.assert_allclose(result.distances, exact, atol=slack, rtol=0)
+    # and each distance is that of its own id
+    own = np.take_along_axis(distances(train, queries, metric), result.ids, axis=1)
+    np.testing.assert_allclose(result.distances, own, atol=slack, rtol=0)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize(("dtype", "codec"), [*CODED, ("int8", "auto"), ("uint8", "auto")])
+def test_graph_finds_nearly_all_and_tells_exact_distances(metric: str, dtype: str, codec: str) -> None:
+    train, queries = vectors(N, 33, dtype), vectors(40, 33, dtype, seed=1)
+    index = annlib.HNSWIndex.build(train, metric=metric, codec=codec, ef_construction=60)
+    result = index.search(queries, k=10, ef_search=80)
+    assert_well_formed(result, 10)
+    assert result.stats["hops"] > 0
+    own = np.take_along_axis(distances(train, queries, metric), result.ids, axis=1)
+    np.testing.assert_allclose(result.distances, own, atol=tolerance(train, queries, metric), rtol=0)
+    _, exact = nearest(train, queries, metric, 10)
+    assert recall(result.distances, exact, 1e-5) >= 0.95
+    assert index.unreachable() == 0
+
+
+@pytest.mark.parametrize("stored", DTYPES)
+@pytest.mark.parametrize("asked", ["float32", "float16", "float64", "int8", "uint8", "int64"])
+def test_queries_of_any_type_meet_vectors_of_any_type(
+    kind: type[annlib.FlatIndex], stored: str, asked: str
+) -> None:
+    train = np.abs(vectors(300, 20, stored) // 2)
+    queries = np.abs(vectors(15, 20, "int8", seed=2).astype(np.int64)).clip(0, 127).astype(asked)
+    index = kind.build(train, metric="l2")
+    _, exact = nearest(train, queries, "l2", 5)
+    np.testing.assert_allclose(
+        index.search(queries, k=5).distances, exact, atol=tolerance(train, queries, "l2"), rtol=0
+    )
+
+
+def test_fractional_queries_on_integer_vectors(kind: type[annlib.FlatIndex]) -> None:
+    train, queries = vectors(300, 20, "uint8"), vectors(15, 20, seed=2) * 100 + 128
+    _, exact = nearest(train, queries, "l2", 5)
+    np.testing.assert_allclose(kind.build(train).search(queries, k=5).distances, exact, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("alias", "name"), [("euclidean", "l2"), ("angular", "cosine")])
+def test_aliases_of_metrics(kind: type[annlib.FlatIndex], alias: str, name: str) -> None:
+    train = vectors(200, 8)
+    one, two = kind.build(train, metric=alias), kind.build(train, metric=name)
+    assert one.metric == name
+    assert one.digest() == two.digest()
+
+
+def test_zero_vectors_are_at_cosine_distance_one(kind: type[annlib.FlatIndex]) -> None:
+    train = vectors(N, 12)
+    train[::100] = 0
+    index = kind.build(train, metric="cosine")
+    ids, found = index.search(np.zeros(12), k=30)
+    np.testing.assert_array_equal(found, 1.0)
+    assert len(set(ids.tolist())) == 30
+    # a query near nothing but zero vectors finds those before what points away
+    away = -np.abs(vectors(60, 12, seed=3))
+    away[::2] = 0
+    few = kind.build(away, metric="cosine")
+    ids, found = few.search(np.ones(12), k=60)
+    np.testing.assert_array_equal(found[:30], 1.0)
+    assert set(ids[:30].tolist()) == set(range(0, 60, 2))
+    assert (found[30:] > 1).all()
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_vectors_of_extreme_length(kind: type[annlib.FlatIndex], metric: str) -> None:
+    """Lengths from 1e-17 to 1e17 beside each other: no NaN, and cosine does not see them."""
+    train = vectors(400, 16)
+    scale = np.float32(10.0) ** np.arange(-17, 18)[np.arange(400) % 35]
+    index = kind.build(train * scale[:, None], metric=metric)
+    result = index.search(train[:50], k=5)
+    assert not np.isnan(result.distances).any()
+    if metric == "cosine":
+        _, exact = nearest(train, train[:50], metric, 5)
+        np.testing.assert_allclose(result.distances, exact, atol=1e-5)
+
+
+def test_k_beyond_what_there_is(kind: type[annlib.FlatIndex]) -> None:
+    train = vectors(7, 5)
+    index = kind.build(train)
+    result = index.search(train[:3], k=12)
+    assert_well_formed(result, 12)
+    assert result.counts.tolist() == [7, 7, 7]
+    assert set(result.ids[0, :7].tolist()) == set(range(7))
+    named = kind.build(train, ids=list("abcdefg"))
+    result = named.search(train[0], k=9)
+    assert_well_formed(result, 9)
+    assert result.ids[7:].tolist() == [None, None]
+    # on a graph that is walked, too
+    large = kind.build(vectors(N, 5))
+    result = large.search(train[:2], k=N + 10)
+    assert_well_formed(result, N + 10)
+    assert result.counts.tolist() == [N, N]
+
+
+@pytest.mark.parametrize("k", [1, 100, 1000, 1900])
+def test_k_from_one_to_nearly_everything(kind: type[annlib.FlatIndex], k: int) -> None:
+    train, queries = vectors(N, 9), vectors(10, 9, seed=1)
+    result = kind.build(train).search(queries, k=k, ef_search=1)
+    assert_well_formed(result, k)
+    assert (result.counts == k).all()
+    assert recall(result.distances, nearest(train, queries, "l2", k)[1]) >= (0.7 if k == 1 else 0.97)
+
+
+def test_empty_index(kind: type[annlib.FlatIndex]) -> None:
+    index = kind(6)
+    assert len(index) == 0
+    result = index.search(np.zeros((2, 6)), k=3)
+    assert_well_formed(result, 3)
+    assert result.counts.tolist() == [0, 0]
+    assert index.search(np.zeros(6), k=3, filter=np.zeros(0, bool)).counts == 0
+    lims, ids, _ = index.search_radius(np.zeros((2, 6)), 1.0)
+    assert lims.tolist() == [0, 0, 0] and len(ids) == 0
+    assert 0 not in index and len(index.ids) == 0
+    index.compact()
+    assert index.digest() == kind(6).digest()
+    assert index.add(np.empty((0, 6), np.float32)).shape == (0,)
+    with pytest.raises(KeyError):
+        index.delete(0)
+
+
+def test_no_queries(kind: type[annlib.FlatIndex]) -> None:
+    index = kind.build(vectors(10, 3))
+    result = index.search(np.empty((0, 3)), k=4)
+    assert result.ids.shape == result.distances.shape == (0, 4)
+    assert index.search_radius(np.empty((0, 3)), 1.0).lims.tolist() == [0]
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_one_vector(kind: type[annlib.FlatIndex], metric: str) -> None:
+    index = kind.build([[3.0, 4.0]], metric=metric, ids=[77])
+    ids, found = index.search([6.0, 8.0], k=1)
+    assert ids.tolist() == [77]
+    assert found[0] == pytest.approx({"l2": 25.0, "ip": -50.0, "cosine": 0.0}[metric], abs=1e-6)
+    index.delete(77)
+    assert index.search([6.0, 8.0], k=1).counts == 0
+    index.add([1.0, 0.0])
+    assert index.search([6.0, 8.0], k=1).ids.tolist() == [78]
+
+
+@pytest.mark.parametrize("codec", annlib.list_codecs())
+def test_dim_one(codec: str) -> None:
+    train = np.random.default_rng(0).permutation(N).astype(np.float32)[:, None]
+    index = annlib.HNSWIndex.build(train, codec=codec)
+    queries = np.arange(0, N, 50, dtype=np.float32)[:, None] + 0.25
+    ids, found = index.search(queries, k=2)
+    np.testing.assert_allclose(train[ids, 0], np.stack([queries[:, 0] - 0.25, queries[:, 0] + 0.75], axis=1))
+    np.testing.assert_allclose(found, [[0.0625, 0.5625]] * len(queries))
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("dtype", ["float32", "uint8"])
+def test_dim_twenty_thousand(kind: type[annlib.FlatIndex], metric: str, dtype: str) -> None:
+    train, queries = vectors(40, 20_000, dtype), vectors(3, 20_000, dtype, seed=1)
+    index = kind.build(train, metric=metric)
+    result = index.search(queries, k=2, ef_search=2)
+    own = np.take_along_axis(distances(train, queries, metric), result.ids, axis=1)
+    np.testing.assert_allclose(result.distances, own, atol=tolerance(train, queries, metric), rtol=1e-5)
+    np.testing.assert_array_equal(index.get(5), train[5])
+    if metric != "ip":
+        assert index.search(train[:9], k=1, ef_search=1).ids.ravel().tolist() == list(range(9))
