@@ -84,7 +84,7 @@ def measure(core: _core.HnswIndex, queries: NDArray[Any] | None, k: int, threads
     """
     size = len(core)
     if queries is None:
-        queries = between_neighbours(core, min(_MOST_QUERIES, size), threads)
+        queries = beside_items(core, min(_MOST_QUERIES, size), threads)
     elif len(queries) > _MOST_QUERIES:
         chosen = np.random.default_rng(0).choice(len(queries), _MOST_QUERIES, replace=False)
         queries = np.ascontiguousarray(queries[np.sort(chosen)])
@@ -106,16 +106,20 @@ def measure(core: _core.HnswIndex, queries: NDArray[Any] | None, k: int, threads
     return Calibration(k, size, tuple(efs), tuple(recalls), tuple(distances))
 
 
-def between_neighbours(core: _core.HnswIndex, count: int, threads: int) -> NDArray[np.float32]:
-    """Points half-way between stored vectors and one of their ten nearest, shape (count, dim).
+def beside_items(core: _core.HnswIndex, count: int, threads: int) -> NDArray[np.float32]:
+    """Stored vectors moved in random directions, shape (count, dim), each 1.4 times as far as one of its ten nearest is.
 
-    A stored vector itself would be too easy a query: the graph was built around it.
+    A stored vector itself would be too easy a query, and so would what lies between it and its neighbours: the graph
+    was built around them. The factor was found on embeddings and clusters, where what recall 0.95 needs for
+    these queries gave ones that were held back 0.95 to 0.98; on Gaussian data of 32 dimensions it gave them 0.87 to 0.94.
     """
     rng = np.random.default_rng(0)
-    ids = core.ids()
+    ids = np.sort(core.ids())
     chosen = rng.choice(ids, count, replace=False)
-    vectors = core.get(chosen)
-    near, _, counts, _ = core.search(vectors, min(11, len(ids)), 64, None, None, threads, False)
+    near, _, counts, _ = core.search(core.get(chosen), min(11, len(ids)), 64, None, None, threads, False)
     picks = near[np.arange(count), rng.integers(0, counts)]
-    other = core.get(picks).astype(np.float32)
-    return np.asarray((vectors.astype(np.float32) + other) / 2)
+    vectors, others = core.get(chosen).astype(np.float32), core.get(picks).astype(np.float32)
+    away = rng.standard_normal(vectors.shape, dtype=np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):  # near the end of float32's range
+        away *= np.linalg.norm(vectors - others, axis=1, keepdims=True) / np.linalg.norm(away, axis=1, keepdims=True)
+        return np.nan_to_num(vectors + np.float32(1.4) * away)

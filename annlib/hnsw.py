@@ -110,8 +110,8 @@ class HNSWIndex(Index):
         Parameters
         ----------
         queries : array_like, shape (n, dim), optional
-            Like those to come; at most 1,000 are used. Default: points between stored vectors and near neighbours of
-            theirs, which tell less where queries and vectors differ in kind.
+            Like those to come; at most 1,000 are used. Default: stored vectors moved about as far as their neighbours
+            are, which tell less where queries and vectors differ in kind.
         k : int
 
         Returns
@@ -123,7 +123,10 @@ class HNSWIndex(Index):
         block = None if queries is None else np.atleast_2d(as_queries(queries, self._dim))
         if len(self) == 0:
             raise ValueError("an empty index cannot be calibrated")
-        calibration = measure(self._core, block, k, as_threads(threads))
+        if block is not None and len(block) == 0:
+            raise ValueError("queries must be at least one vector to calibrate with")
+        with self._write_lock:  # all of it is measured on one state of the index
+            calibration = measure(self._core, block, k, as_threads(threads))
         self._calibrations[k] = calibration
         return calibration
 

@@ -60,6 +60,10 @@ def as_integers(ids: NDArray[Any] | list[Any]) -> IntArray:
         return np.empty(0, np.int64)
     array = ids if isinstance(ids, np.ndarray) and ids.dtype.kind != "O" else np.asarray(list(ids))
     if array.dtype.kind not in "iu" or array.ndim != 1:
+        # Integers beyond numpy's come out of it as floats or objects.
+        outside = [value for value in ids if isinstance(value, int) and not 0 <= value < END]
+        if outside:
+            raise ValueError(f"ids must be between 0 and 2**63 - 1, got {outside[0]}")
         raise ValueError(f"ids must be non-negative integers or strings, got {array.dtype} of shape {array.shape}")
     smallest, largest = int(array.min()), int(array.max())
     if smallest < 0 or largest > _MASK:

@@ -16,7 +16,7 @@ from . import filters
 from . import ids as id_forms
 from ._core import Index as CoreIndex
 from ._progress import Progress, reporter
-from .arrays import as_count, as_queries, as_threads, as_vectors, dtype_name, metric_name, require_room
+from .arrays import as_count, as_numbers, as_queries, as_threads, as_vectors, dtype_name, metric_name, require_room
 from .filters import EVERYTHING, CoreFilter, Filter
 from .ids import IntArray, StringIds
 from .results import RadiusResult, SearchResult
@@ -113,9 +113,8 @@ class Index(ABC):
         return shown
 
     def _as_block(self, vectors: ArrayLike, dtype: str | None) -> NDArray[Any]:
-        if np.ndim(vectors) == 1 and np.shape(vectors) == (self._dim,):
-            vectors = np.asarray(vectors)[None]
-        block = as_vectors(vectors, "vectors", dtype)
+        array = as_numbers(vectors, "vectors")
+        block = as_vectors(array[None] if array.shape == (self._dim,) else array, "vectors", dtype)
         if block.shape[1] != self._dim:
             raise ValueError(f"vectors have dim {block.shape[1]}, the index has dim {self._dim}")
         return block
@@ -155,7 +154,7 @@ class Index(ABC):
         if known.any():
             raise KeyError(
                 f"id {strings[int(np.argmax(known))]!r} is in the index already; update() replaces it, and so does "
-                'add(..., on_conflict="update")'
+                "add(..., on_conflict='update')"
             )
 
     def _keys(self, listed: NDArray[Any] | list[Any]) -> IntArray:

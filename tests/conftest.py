@@ -3,25 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-
 import numpy as np
 import pytest
-from reference import INDEXES, Array, clustered, nearest
+from reference import ARXIV_EF, INDEXES, Data, clustered, nearest
 
 import annlib
 from annlib import datasets
-
-
-@dataclass(frozen=True)
-class Data:
-    """Vectors, queries and the exact neighbours of the queries."""
-
-    train: Array
-    queries: Array
-    metric: str
-    neighbours: Array
-    distances: Array
 
 
 @pytest.fixture(scope="session")
@@ -57,3 +44,9 @@ def all_threads() -> Iterator[None]:
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(1234)
+
+
+@pytest.fixture(scope="session")
+def arxiv_bulk(arxiv: Data) -> annlib.HNSWIndex:
+    """Not to be changed."""
+    return annlib.HNSWIndex.build(arxiv.train, metric=arxiv.metric, ef_construction=ARXIV_EF)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,19 @@ Array = NDArray[Any]
 METRICS = ("l2", "ip", "cosine")
 DTYPES = ("float32", "float16", "int8", "uint8")
 INDEXES = (annlib.FlatIndex, annlib.HNSWIndex)
+#: ef_construction of graphs over the demo set: enough, and half the time of the default.
+ARXIV_EF = 60
+
+
+@dataclass(frozen=True)
+class Data:
+    """Vectors, queries and the exact neighbours of the queries."""
+
+    train: Array
+    queries: Array
+    metric: str
+    neighbours: Array
+    distances: Array
 
 
 def distances(train: Array, queries: Array, metric: str) -> NDArray[np.float64]:

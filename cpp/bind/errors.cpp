@@ -1,13 +1,23 @@
-#include "core/error.h"
+#include <cstring>
 
 #include "bind/arrays.h"
+#include "core/error.h"
 
 namespace annlib::bind {
+namespace {
+
+// What a damaged file holds may stand in the message, and need not be UTF-8.
+void set_error(PyObject* type, const std::exception& error) {
+  const auto text = py::reinterpret_steal<py::object>(
+      PyUnicode_DecodeUTF8(error.what(), static_cast<py::ssize_t>(std::strlen(error.what())), "replace"));
+  if (text) PyErr_SetObject(type, text.ptr());
+}
+
+}  // namespace
 
 void register_errors(py::module_& m) {
-  static PyObject* corrupt =
-      PyErr_NewExceptionWithDoc("annlib.CorruptIndexError", "The bytes are not a well-formed annlib index.",
-                                PyExc_RuntimeError, nullptr);
+  static PyObject* corrupt = PyErr_NewExceptionWithDoc(
+      "annlib.CorruptIndexError", "The bytes are not a well-formed annlib index.", PyExc_RuntimeError, nullptr);
   static PyObject* version =
       PyErr_NewExceptionWithDoc("annlib.VersionError", "The file has a newer format than this version of annlib reads.",
                                 PyExc_RuntimeError, nullptr);
@@ -17,13 +27,13 @@ void register_errors(py::module_& m) {
     try {
       if (thrown) std::rethrow_exception(thrown);
     } catch (const ValueError& error) {
-      PyErr_SetString(PyExc_ValueError, error.what());
+      set_error(PyExc_ValueError, error);
     } catch (const KeyError& error) {
-      PyErr_SetString(PyExc_KeyError, error.what());
+      set_error(PyExc_KeyError, error);
     } catch (const CorruptError& error) {
-      PyErr_SetString(corrupt, error.what());
+      set_error(corrupt, error);
     } catch (const VersionError& error) {
-      PyErr_SetString(version, error.what());
+      set_error(version, error);
     } catch (const OsError& error) {
       const py::object value = py::reinterpret_steal<py::object>(
           PyObject_CallFunction(PyExc_OSError, "iss", error.errno_code, error.what(), error.path.c_str()));

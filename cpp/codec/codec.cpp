@@ -6,6 +6,7 @@
 
 #include "codec/float16.h"
 #include "codec/int8.h"
+#include "core/candidate.h"
 #include "core/error.h"
 #include "core/parallel.h"
 #include "core/random.h"
@@ -83,7 +84,8 @@ Scan CodeSpace::bind(const float* vector, QueryBuffer& buffer) const {
   scan.rows.data = codes_.data();
   scan.rows.stride = stride_;
   scan.rows.dim = table_->dim();
-  scan.rows.tail_offset = codec_->tail_offset();
+  scan.rows.tails = codes_.data() + codec_->tail_offset();
+  scan.rows.tail_stride = stride_;
   scan.rows.prefetch_bytes = static_cast<std::uint32_t>(stride_);
   codec_->prepare(vector, buffer, scan);
   return scan;
@@ -152,6 +154,32 @@ void CodeSpace::measure_error(std::span<const Slot> sample) {
     ++n;
   }
   error_ = n > 0 ? static_cast<float>(std::sqrt(sum / static_cast<double>(n))) : 0.0f;
+}
+
+bool CodeSpace::resolves(std::span<const Slot> slots) const {
+  constexpr std::size_t kRows = 4096, kQueries = 64, kNear = 10;
+  const std::span<const Slot> rows = slots.first(std::min(slots.size(), kRows));
+  if (rows.size() <= 2 * kNear) return true;
+  const StoredSpace exact(*table_);
+  QueryBuffer buffer;
+  std::vector<float> distances(rows.size());
+  const auto nearest = [&](const Space& space, Slot query, std::size_t k) {
+    space.prepare_row(query, buffer).score(rows.data(), rows.size(), distances.data());
+    TopK top;
+    top.reset(k);
+    for (std::size_t i = 0; i < rows.size(); ++i) top.push(Candidate(distances[i], rows[i]));
+    return top.sorted();
+  };
+  std::size_t found = 0, wanted = 0;
+  for (std::size_t q = 0; q < std::min(kQueries, rows.size()); ++q) {
+    const std::vector<Candidate> by_code = nearest(*this, rows[q], 2 * kNear);
+    for (Candidate c : nearest(exact, rows[q], kNear)) {
+      const auto same = [&](Candidate other) { return other.slot() == c.slot(); };
+      found += std::any_of(by_code.begin(), by_code.end(), same);
+      ++wanted;
+    }
+  }
+  return found * 10 >= wanted * 9;
 }
 
 void CodeSpace::grow() { codes_.resize(table_->slots() * stride_); }

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <utility>
 
+#include "core/bitset.h"
 #include "core/buffer.h"
 #include "core/types.h"
 #include "graph/beam_search.h"
@@ -106,8 +107,8 @@ class Hierarchy {
   const Array<std::uint8_t>& levels() const { return level_; }
   const Array<Slot>& upper() const { return upper_; }
   /// Takes parts from a file, which may be hostile: throws CorruptError unless every invariant holds that memory
-  /// safety rests on.
-  void restore(Parts parts);
+  /// safety rests on. `nodes` are the slots that links may lead from and to: others may be given another level later.
+  void restore(Parts parts, const Bitset& nodes);
 
  private:
   std::uint32_t m_;

@@ -12,15 +12,4 @@ std::vector<std::pair<Slot, Slot>> Twins::pairs() const {
   return all;
 }
 
-void Twins::permute(const std::vector<Slot>& position) {
-  std::vector<std::pair<Slot, Slot>> all = pairs();
-  for (auto& [leader, twin] : all) {
-    leader = position[leader];
-    twin = position[twin];
-  }
-  std::sort(all.begin(), all.end());
-  *this = Twins();
-  for (const auto& [leader, twin] : all) add(leader, twin);
-}
-
 }  // namespace annlib

@@ -48,7 +48,6 @@ class Twins {
 
   /// (leader, twin) of every twin, sorted.
   std::vector<std::pair<Slot, Slot>> pairs() const;
-  void permute(const std::vector<Slot>& position);
 
   std::size_t memory_bytes() const { return leads_.words().bytes().size() + leader_.size() * 48; }
 

@@ -20,11 +20,12 @@ class Visited {
       epoch_ = 1;
     }
   }
-  /// True the first time.
+  /// True the first time. No branch: which of a node's neighbours were seen before is anybody's guess.
   bool insert(Slot slot) {
-    if (marks_[slot] == epoch_) return false;
-    marks_[slot] = epoch_;
-    return true;
+    std::uint8_t& mark = marks_[slot];
+    const bool first = mark != epoch_;
+    mark = epoch_;
+    return first;
   }
   bool contains(Slot slot) const { return marks_[slot] == epoch_; }
 

@@ -26,7 +26,8 @@ class HnswIndex final : public Index {
   explicit HnswIndex(const HnswParams& params);
 
   const HnswParams& params() const { return params_; }
-  const CodecChoice& codec() const { return codec_; }
+  /// What the graph is walked on, and why.
+  CodecChoice codec() const;
 
   struct Counts {
     std::size_t live = 0, dead = 0, twins = 0, levels = 0, links = 0;

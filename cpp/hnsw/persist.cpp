@@ -77,7 +77,6 @@ void HnswIndex::restore(const std::shared_ptr<const Container>& file, Slot entry
   parts.upper = Array<Slot>(load_section(file, upper));
   parts.entry = entry;
   if (parts.level.size() != n) throw CorruptError("the graph and the vectors differ in length");
-  state.graph.restore(std::move(parts));
 
   state.nodes.resize(n);
   for (std::size_t slot = 0; slot < n; ++slot) state.nodes.set(slot);
@@ -93,11 +92,13 @@ void HnswIndex::restore(const std::shared_ptr<const Container>& file, Slot entry
     state.nodes.reset(twin);
   }
   if (twins.size() % 2 != 0) throw CorruptError("the list of equal vectors is wrong");
+  state.graph.restore(std::move(parts), state.nodes);
   if (state.table.live() > 0 && (entry == kNoSlot || !state.nodes.test(entry))) {
     throw CorruptError("the entry point is not a node");
   }
   state.dead = state.nodes.count() + state.twins.count() - state.table.live();
 
+  if (state.codes && params_.codec == "auto" && file->find("codec.codes") == nullptr) state.codes.reset();
   if (state.codes) {
     const SectionInfo& codes = file->require("codec.codes", ElementType::u8, 2);
     if (codes.shape[1] != state.codes->stride()) throw CorruptError("the codes have a wrong length");
@@ -108,6 +109,14 @@ void HnswIndex::restore(const std::shared_ptr<const Container>& file, Slot entry
     state.codes->restore(Array<std::byte>(load_section(file, codes)), numbers, error);
   }
   upper_built_for_ = state.table.live();
+}
+
+CodecChoice HnswIndex::codec() const {
+  std::shared_lock reading(lock_);
+  if (state_->codes == nullptr && codec_.name != "float32") {
+    return {"float32", "8-bit codes do not tell near neighbours of this data apart"};
+  }
+  return codec_;
 }
 
 HnswIndex::Counts HnswIndex::counts() const {

@@ -158,6 +158,9 @@ std::vector<Slot> HnswIndex::append_rows(const VectorBlock& vectors, int threads
 // For each new row the node with an equal vector, in the graph or among the new rows before it, or kNoSlot.
 void HnswIndex::match_twins(std::span<const Slot> fresh, std::vector<Slot>& leaders) {
   const Table& table = state_->table;
+  const Layer base = state_->graph.layer(0);
+  // A node that an interrupted insertion has left without links is no place for an item.
+  const auto usable = [&](Slot node) { return !state_->nodes.test(node) || table.alive(node) || base.degree(node) > 0; };
   if (!content_known_) {
     content_ = SlotHash();
     content_.reserve(state_->nodes.count() + fresh.size(), content_hash());
@@ -165,7 +168,7 @@ void HnswIndex::match_twins(std::span<const Slot> fresh, std::vector<Slot>& lead
     content_known_ = true;
   }
   for (Slot slot : fresh) {
-    const auto same = [&](Slot node) { return table.same_vector(node, slot); };
+    const auto same = [&](Slot node) { return table.same_vector(node, slot) && usable(node); };
     leaders.push_back(content_.find(table.content_hash(slot), same));
     if (leaders.back() == kNoSlot) content_.insert(slot, content_hash());
   }

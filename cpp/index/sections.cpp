@@ -23,6 +23,7 @@ Buffer load_section(const std::shared_ptr<const Container>& file, const SectionI
 void append_table(const Table& table, SectionList& sections) {
   const std::uint64_t n = table.slots();
   sections.add("table.vectors", ElementType::u8, {n, table.stride()}, table.row_bytes().bytes());
+  if (table.has_norms()) sections.add("table.norms", ElementType::f32, {n}, table.norms().bytes());
   sections.add("table.ids", ElementType::i64, {n}, table.ids().bytes());
   sections.add("table.arrival", ElementType::u32, {n}, table.arrivals().bytes());
   sections.add("table.alive", ElementType::u64, {Bitset::words_for(n)}, table.alive_bits().words().bytes());
@@ -34,6 +35,9 @@ void restore_table(const std::shared_ptr<const Container>& file, Table& table) {
   const SectionInfo& vectors = file->require("table.vectors", ElementType::u8, 2);
   if (vectors.shape[1] != table.stride()) throw CorruptError("rows of vectors have a wrong length");
   parts.rows = Array<std::byte>(load_section(file, vectors));
+  if (table.has_norms()) {
+    parts.norms = Array<float>(load_section(file, file->require("table.norms", ElementType::f32, 1)));
+  }
   parts.ids = Array<std::int64_t>(load_section(file, file->require("table.ids", ElementType::i64, 1)));
   parts.arrival = Array<std::uint32_t>(load_section(file, file->require("table.arrival", ElementType::u32, 1)));
   parts.alive = Array<std::uint64_t>(load_section(file, file->require("table.alive", ElementType::u64, 1)));

@@ -78,7 +78,7 @@ __attribute__((noinline)) std::int64_t accumulate_blocks(const typename Term::Q*
 }
 
 template <class Term>
-inline float row_value(const typename Term::Q* q, const typename Term::X* x, std::size_t dim) {
+__attribute__((always_inline)) inline float row_value(const typename Term::Q* q, const typename Term::X* x, std::size_t dim) {
   if constexpr (Term::exact) {
     if (dim > kExactDim) return static_cast<float>(accumulate_blocks<Term>(q, x, dim));
   }
@@ -86,12 +86,12 @@ inline float row_value(const typename Term::Q* q, const typename Term::X* x, std
 }
 
 template <class Term, Tail tail>
-inline float score_row(const Query& query, const Rows& rows, std::size_t index) {
+__attribute__((always_inline)) inline float score_row(const Query& query, const Rows& rows, std::size_t index) {
   const std::byte* row = rows.data + index * rows.stride;
   const float v = query.b * row_value<Term>(static_cast<const typename Term::Q*>(query.data),
                                             reinterpret_cast<const typename Term::X*>(row), rows.dim);
   float t = 0.0f;
-  if constexpr (tail != Tail::none) __builtin_memcpy(&t, row + rows.tail_offset, sizeof t);
+  if constexpr (tail != Tail::none) __builtin_memcpy(&t, rows.tails + index * rows.tail_stride, sizeof t);
   if constexpr (tail == Tail::times) return query.a + v * t;
   if constexpr (tail == Tail::plus) return query.a + v + t;
   return query.a + v;

@@ -77,8 +77,8 @@ template <Op op, class Q, class X, Tail tail>
 float score_row(const Query& query, const Rows& rows, std::size_t index) {
   const std::byte* row = rows.data + index * rows.stride;
   const float v = query.b * row_value<op, Q, X>(query.data, row, rows.dim);
-  if constexpr (tail == Tail::times) return query.a + v * element<float>(row + rows.tail_offset, 0);
-  if constexpr (tail == Tail::plus) return query.a + v + element<float>(row + rows.tail_offset, 0);
+  if constexpr (tail == Tail::times) return query.a + v * element<float>(rows.tails + index * rows.tail_stride, 0);
+  if constexpr (tail == Tail::plus) return query.a + v + element<float>(rows.tails + index * rows.tail_stride, 0);
   return query.a + v;
 }
 

@@ -29,12 +29,14 @@ struct Query {
   float b = 1.0f;
 };
 
-/// A matrix of rows in memory. The tail of row i is the float at data + i*stride + tail_offset (any alignment).
+/// A matrix of rows in memory. The tail of row i is the float at tails + i*tail_stride (any alignment): behind the row's
+/// elements, or in an array of its own where it would push longer rows off their cache lines.
 struct Rows {
   const std::byte* data = nullptr;
   std::size_t stride = 0;  ///< bytes from one row to the next
   std::uint32_t dim = 0;   ///< elements in a row
-  std::uint32_t tail_offset = 0;
+  const std::byte* tails = nullptr;
+  std::size_t tail_stride = 0;
   std::uint32_t prefetch_bytes = 0;  ///< how much of a row score_ids asks for ahead of its use
 };
 

@@ -13,22 +13,17 @@ Table::Table(std::uint32_t dim, DType dtype, Metric metric)
     : dim_(dim),
       dtype_(dtype),
       metric_(metric),
-      stride_(row_stride(vector_bytes() + (has_tail() ? sizeof(float) : 0))) {}
+      stride_(row_stride(vector_bytes())) {}
 
 simd::Rows Table::rows() const {
   simd::Rows rows;
   rows.data = rows_.data();
   rows.stride = stride_;
   rows.dim = dim_;
-  rows.tail_offset = static_cast<std::uint32_t>(vector_bytes());
+  rows.tails = reinterpret_cast<const std::byte*>(norms_.data());
+  rows.tail_stride = sizeof(float);
   rows.prefetch_bytes = static_cast<std::uint32_t>(stride_);
   return rows;
-}
-
-float Table::reciprocal_norm(Slot slot) const {
-  float tail;
-  std::memcpy(&tail, row(slot) + vector_bytes(), sizeof(tail));
-  return tail;
 }
 
 bool Table::same_vector(Slot a, Slot b) const { return std::memcmp(row(a), row(b), vector_bytes()) == 0; }
@@ -55,6 +50,7 @@ std::vector<Slot> Table::arrival_order() const {
 
 void Table::reserve(std::size_t slots) {
   rows_.reserve(slots * stride_);
+  if (has_norms()) norms_.reserve(slots);
   ids_.reserve(slots);
   arrival_.reserve(slots);
   map_.reserve(slots, hash_by_id());
@@ -69,6 +65,7 @@ Slot Table::append(const std::byte* vector) {
     const std::size_t n = slots();
     if (n >= kMaxSlots) throw ValueError("an index holds at most " + std::to_string(kMaxSlots) + " vectors");
     rows_.resize((n + 1) * stride_);
+    if (has_norms()) norms_.resize(n + 1);
     ids_.resize(n + 1);
     arrival_.resize(n + 1);
     alive_.resize(n + 1);
@@ -76,7 +73,7 @@ Slot Table::append(const std::byte* vector) {
   }
   std::byte* out = rows_.data() + slot * stride_;
   std::memcpy(out, vector, vector_bytes());
-  if (has_tail()) {
+  if (has_norms()) {
     // In double: the norm of a long vector of large halves or bytes must not lose what the vector still has.
     double sum = 0;
     float chunk[256];
@@ -85,8 +82,7 @@ Slot Table::append(const std::byte* vector) {
       widen(vector + d * dtype_size(dtype_), dtype_, n, chunk);
       for (std::uint32_t i = 0; i < n; ++i) sum += static_cast<double>(chunk[i]) * chunk[i];
     }
-    const float tail = sum > 0 ? static_cast<float>(1.0 / std::sqrt(sum)) : 0.0f;
-    std::memcpy(out + vector_bytes(), &tail, sizeof(tail));
+    norms_[slot] = sum > 0 ? static_cast<float>(1.0 / std::sqrt(sum)) : 0.0f;
   }
   return slot;
 }
@@ -114,57 +110,20 @@ void Table::move_item(Slot from, Slot to) {
 
 void Table::release(Slot slot) { free_.push_back(slot); }
 
-void permute_rows(std::byte* rows, std::size_t stride, const std::vector<Slot>& position) {
-  std::vector<bool> moved(position.size());
-  std::vector<std::byte> carried(stride);
-  for (Slot start = 0; start < position.size(); ++start) {
-    if (moved[start] || position[start] == start) continue;
-    std::memcpy(carried.data(), rows + start * stride, stride);
-    Slot from = start;
-    do {
-      const Slot to = position[from];
-      std::swap_ranges(carried.begin(), carried.end(), rows + to * stride);
-      moved[to] = true;
-      from = to;
-    } while (from != start);
-  }
-}
-
-void Table::permute(const std::vector<Slot>& position) {
-  permute_rows(rows_.data(), stride_, position);
-  Array<std::int64_t> ids(slots());
-  Array<std::uint32_t> arrival(slots());
-  Bitset alive(slots());
-  for (Slot i = 0; i < slots(); ++i) {
-    ids[position[i]] = ids_[i];
-    arrival[position[i]] = arrival_[i];
-    if (alive_.test(i)) alive.set(position[i]);
-  }
-  std::swap(ids_, ids);
-  std::swap(arrival_, arrival);
-  std::swap(alive_, alive);
-  index_ids();
-}
-
-void Table::index_ids() {
-  map_ = SlotHash();
-  map_.reserve(alive_.count(), hash_by_id());
-  alive_.for_each([&](std::size_t slot) { map_.insert(static_cast<Slot>(slot), hash_by_id()); });
-}
-
 void Table::renumber_arrivals() {
   next_arrival_ = 0;
   for (Slot slot : arrival_order()) arrival_[slot] = next_arrival_++;
 }
 
 std::size_t Table::memory_bytes() const {
-  return rows_.bytes().size() + ids_.bytes().size() + arrival_.bytes().size() + alive_.words().bytes().size() +
+  return rows_.bytes().size() + norms_.bytes().size() + ids_.bytes().size() + arrival_.bytes().size() + alive_.words().bytes().size() +
          map_.memory_bytes() + free_.size() * sizeof(Slot);
 }
 
 void Table::restore(Parts parts) {
   const std::size_t n = parts.ids.size();
   if (n > kMaxSlots || parts.rows.size() != n * stride_ || parts.arrival.size() != n ||
+      parts.norms.size() != (has_norms() ? n : 0) ||
       parts.alive.size() != Bitset::words_for(n)) {
     throw CorruptError("the arrays of vectors, ids and liveness differ in length");
   }
@@ -194,13 +153,12 @@ void Table::restore(Parts parts) {
     } catch (const ValueError&) {
       throw CorruptError("vector " + std::to_string(i) + " is not finite");
     }
-    if (has_tail()) {
-      float tail;
-      std::memcpy(&tail, row + vector_bytes(), sizeof(tail));
-      if (!std::isfinite(tail)) throw CorruptError("the norm of vector " + std::to_string(i) + " is not finite");
+    if (has_norms() && !std::isfinite(parts.norms[i])) {
+      throw CorruptError("the norm of vector " + std::to_string(i) + " is not finite");
     }
   }
   rows_ = std::move(parts.rows);
+  norms_ = std::move(parts.norms);
   ids_ = std::move(parts.ids);
   arrival_ = std::move(parts.arrival);
   alive_ = std::move(alive);

@@ -15,8 +15,8 @@
 namespace annlib {
 
 /// The rows of an index: for each slot its vector as given, its id, whether it lives, and where it stands in the
-/// order of arrival. A row is the vector's own bytes; under cosine the reciprocal norm follows as a float (0 for a
-/// zero vector, whose distance is then 1 to everything).
+/// order of arrival. A row is the vector's own bytes; under cosine its reciprocal norm is kept too (0 for a zero vector,
+/// whose distance is then 1 to everything).
 ///
 /// A slot is hidden when it is made; reveal() gives it its id and makes it part of the index, hide() takes it back.
 /// Not thread-safe: the index that owns the table locks.
@@ -30,14 +30,15 @@ class Table {
   std::size_t slots() const { return ids_.size(); }
   std::size_t live() const { return map_.size(); }
   std::size_t vector_bytes() const { return dim_ * dtype_size(dtype_); }
-  bool has_tail() const { return metric_ == Metric::cosine; }
+  bool has_norms() const { return metric_ == Metric::cosine; }
 
   const std::byte* row(Slot slot) const { return rows_.data() + slot * stride_; }
   std::int64_t id(Slot slot) const { return ids_[slot]; }
   bool alive(Slot slot) const { return alive_.test(slot); }
   const Bitset& alive_bits() const { return alive_; }
   simd::Rows rows() const;
-  float reciprocal_norm(Slot slot) const;
+  /// Cosine only.
+  float reciprocal_norm(Slot slot) const { return norms_[slot]; }
   bool same_vector(Slot a, Slot b) const;
   /// A hash of the vector's bytes.
   std::uint64_t content_hash(Slot slot) const;
@@ -63,8 +64,6 @@ class Table {
   void release(Slot slot);
   const std::vector<Slot>& free_slots() const { return free_; }
 
-  /// Moves slot i to position[i], a permutation; no slot may be free.
-  void permute(const std::vector<Slot>& position);
   /// Renumbers arrivals 0, 1, 2 ... without changing their order.
   void renumber_arrivals();
 
@@ -73,12 +72,14 @@ class Table {
   /// The arrays behind it, for storage.
   struct Parts {
     Array<std::byte> rows;
+    Array<float> norms;
     Array<std::int64_t> ids;
     Array<std::uint32_t> arrival;
     Array<std::uint64_t> alive;
     std::vector<Slot> free;
   };
   const Array<std::byte>& row_bytes() const { return rows_; }
+  const Array<float>& norms() const { return norms_; }
   const Array<std::int64_t>& ids() const { return ids_; }
   const Array<std::uint32_t>& arrivals() const { return arrival_; }
   std::size_t stride() const { return stride_; }
@@ -91,13 +92,12 @@ class Table {
     return [this](Slot slot) { return hash_of(ids_[slot]); };
   }
 
-  void index_ids();
-
   std::uint32_t dim_;
   DType dtype_;
   Metric metric_;
   std::size_t stride_;
   Array<std::byte> rows_;
+  Array<float> norms_;  // reciprocal; cosine only
   Array<std::int64_t> ids_;
   Array<std::uint32_t> arrival_;
   Bitset alive_;
@@ -105,8 +105,5 @@ class Table {
   SlotHash map_;  // live slots by id
   std::uint32_t next_arrival_ = 0;
 };
-
-/// Moves row i of `stride` bytes to position[i], in place.
-void permute_rows(std::byte* rows, std::size_t stride, const std::vector<Slot>& position);
 
 }  // namespace annlib

@@ -401,7 +401,9 @@ TEST(hierarchy_takes_no_hostile_parts) {
     p.entry = 0;
     return p;
   };
-  Hierarchy(kM).restore(parts());
+  Bitset nodes(3);
+  for (Slot i = 0; i < 3; ++i) nodes.set(i);
+  Hierarchy(kM).restore(parts(), nodes);
   const std::map<const char*, void (*)(Hierarchy::Parts&)> faults{
       {"short base", [](Hierarchy::Parts& p) { p.base.resize(5); }},
       {"short at", [](Hierarchy::Parts& p) { p.at.resize(2); }},
@@ -418,7 +420,22 @@ TEST(hierarchy_takes_no_hostile_parts) {
   for (const auto& [name, fault] : faults) {
     Hierarchy::Parts p = parts();
     fault(p);
-    CHECK_THROWS(CorruptError, Hierarchy(kM).restore(std::move(p)));
+    CHECK_THROWS(CorruptError, Hierarchy(kM).restore(std::move(p), nodes));
+  }
+}
+
+TEST(hierarchy_takes_no_links_of_other_slots) {
+  constexpr std::uint32_t kM = 2;
+  for (const bool from : {true, false}) {
+    Hierarchy::Parts p;
+    p.base.resize(2 * 2 * kM, kNoSlot);
+    p.at.resize(2, kNoSlot);
+    p.level.resize(2);
+    p.entry = 0;
+    p.base[from ? 2 * kM : 0] = from ? 0 : 1;
+    Bitset nodes(2);
+    nodes.set(0);
+    CHECK_THROWS(CorruptError, Hierarchy(kM).restore(std::move(p), nodes));
   }
 }
 
@@ -459,11 +476,4 @@ TEST(twins_against_a_map) {
     }
     if (step % 100 == 0) check();
   }
-  std::vector<Slot> position(400);
-  for (Slot i = 0; i < 400; ++i) position[i] = 399 - i;
-  twins.permute(position);
-  std::map<Slot, Slot> moved;
-  for (const auto& [twin, leader] : leader_of) moved[399 - twin] = 399 - leader;
-  leader_of = moved;
-  check();
 }

@@ -87,7 +87,8 @@ struct Problem {
     rows.data = row_data.data();
     rows.stride = elements + tail_size(tail) + gap;
     rows.dim = static_cast<std::uint32_t>(dim);
-    rows.tail_offset = static_cast<std::uint32_t>(elements);
+    rows.tails = rows.data + elements;
+    rows.tail_stride = rows.stride;
     rows.prefetch_bytes = static_cast<std::uint32_t>(elements + tail_size(tail));
     fill_query(query_data.data(), pair, dim, random);
     for (std::size_t i = 0; i < n; ++i) {
@@ -163,7 +164,7 @@ TEST(reference_scores_known_values) {
     std::memcpy(stored, row, elements);
     const float tail = 0.5f;
     std::memcpy(stored + elements, &tail, sizeof tail);
-    Rows rows{stored, sizeof stored, 3, static_cast<std::uint32_t>(elements), 0};
+    const Rows rows{stored, sizeof stored, 3, stored + elements, sizeof stored, 0};
     const Query query{is_exact(pair) ? static_cast<const void*>(bytes) : f, 1.0f, 2.0f};
     for (const Op op : kOps) {
       if (is_missing(op, pair)) continue;
@@ -217,7 +218,7 @@ TEST(extreme_integers_are_exact) {
           Guarded<std::uint8_t> query(dim), row(dim);
           std::memset(query.data(), q, dim);
           std::memset(row.data(), x, dim);
-          const Rows rows{reinterpret_cast<std::byte*>(row.data()), dim, static_cast<std::uint32_t>(dim), 0, 0};
+          const Rows rows{reinterpret_cast<std::byte*>(row.data()), dim, static_cast<std::uint32_t>(dim)};
           float out = 0;
           set.scorer(op, pair, Tail::none).range({query.data(), 0.0f, 1.0f}, rows, 0, 1, &out);
           const std::int64_t term = op == Op::l2 ? (q - x) * (q - x) : q * x;

@@ -1,0 +1,270 @@
+/// The room codec/: distances of stored vectors against plain arithmetic, and distances of codes against those.
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "codec/codec.h"
+#include "codec/space.h"
+#include "core/error.h"
+#include "tests/check.h"
+#include "tests/index_fixture.h"
+
+using namespace annlib;
+using namespace annlib::test;
+
+namespace {
+
+constexpr const char* kCoded[] = {"float16", "int8"};
+
+std::vector<Slot> all_slots(const Table& table) {
+  std::vector<Slot> slots(table.slots());
+  std::iota(slots.begin(), slots.end(), Slot{0});
+  return slots;
+}
+
+std::unique_ptr<CodeSpace> trained(const Table& table, const char* codec, int threads = 1) {
+  auto space = std::make_unique<CodeSpace>(table, make_codec(codec, table.metric(), table.dim()));
+  space->train(all_slots(table), threads);
+  return space;
+}
+
+std::vector<float> scores(const Space& space, const QueryView& query, std::size_t n) {
+  QueryBuffer buffer;
+  std::vector<float> out(n);
+  space.prepare(query, buffer).score_range(0, n, out.data());
+  return out;
+}
+
+std::vector<float> scores_of_row(const Space& space, Slot slot, std::size_t n) {
+  QueryBuffer buffer;
+  std::vector<float> out(n);
+  space.prepare_row(slot, buffer).score_range(0, n, out.data());
+  return out;
+}
+
+/// Root mean square of the differences, and the spread of the true values.
+struct Error {
+  double difference = 0, spread = 0;
+};
+
+Error error_of(const std::vector<float>& found, const std::vector<float>& exact) {
+  const double n = static_cast<double>(exact.size());
+  const double mean = std::accumulate(exact.begin(), exact.end(), 0.0) / n;
+  Error e;
+  for (std::size_t i = 0; i < exact.size(); ++i) {
+    e.difference += (found[i] - exact[i]) * (found[i] - exact[i]) / n;
+    e.spread += (exact[i] - mean) * (exact[i] - mean) / n;
+  }
+  return {std::sqrt(e.difference), std::sqrt(e.spread)};
+}
+
+}  // namespace
+
+TEST(stored_distances_are_those_of_the_metric) {
+  for (const Metric metric : kMetrics) {
+    for (const DType stored : kDTypes) {
+      for (const std::uint32_t dim : {1u, 33u, 130u}) {
+        const Vectors vectors = Vectors::clustered(50, dim, stored, dim);
+        const Table table = table_of(vectors, metric);
+        const StoredSpace space(table);
+        for (const DType asked : kDTypes) {  // queries of every dtype; of float32 also such as no integer is equal to
+          const Vectors queries = Vectors::clustered(3, dim, asked, dim + 1);
+          for (std::size_t q = 0; q < queries.count(); ++q) {
+            const auto found = scores(space, queries.query(q), 50);
+            for (std::size_t i = 0; i < 50; ++i) {
+              const std::vector<double> a = queries.row(q), b = vectors.row(i);
+              double scale = 1;
+              for (std::uint32_t d = 0; metric != Metric::cosine && d < dim; ++d) {
+                scale += std::pow(std::fabs(a[d]) + std::fabs(b[d]), 2);
+              }
+              CHECK_NEAR(found[i], reference_distance(metric, a, b), 2e-6 * scale, "metric ", int(metric), " stored ", int(stored), " dim ", dim);
+            }
+          }
+        }
+        for (const Slot slot : {0u, 49u}) {  // a row is the same query as its vector
+          const float as_query = scores(space, vectors.query(slot), 50)[0];
+          CHECK_NEAR(scores_of_row(space, slot, 50)[0], as_query, 1e-6 * (1 + std::fabs(as_query)));
+        }
+      }
+    }
+  }
+}
+
+TEST(zero_vectors_are_at_cosine_distance_one) {
+  Vectors vectors(40, DType::f32);
+  vectors.add(std::vector<float>(40, 0.0f).data());
+  vectors.add(std::vector<float>(40, 2.0f).data());
+  const Table table = table_of(vectors, Metric::cosine);
+  CHECK_EQ(scores(StoredSpace(table), vectors.query(0), 2), (std::vector<float>{1, 1}));
+  CHECK_EQ(scores(StoredSpace(table), vectors.query(1), 2)[0], 1.0f);
+  for (const char* codec : kCoded) {
+    const auto space = trained(table, codec);
+    for (const std::size_t q : {0u, 1u}) CHECK_NEAR(scores(*space, vectors.query(q), 2)[0], 1.0, 0.02, codec);
+  }
+}
+
+TEST(codes_are_near_what_they_stand_for) {
+  for (const char* codec : kCoded) {
+    const double allowed = std::string(codec) == "int8" ? 0.03 : 0.002;
+    for (const Metric metric : kMetrics) {
+      for (const DType dtype : {DType::f32, DType::f16}) {
+        for (const std::uint32_t dim : {2u, 5u, 64u, 257u}) {
+          const Vectors vectors = Vectors::clustered(400, dim, dtype, dim);
+          const Vectors queries = Vectors::clustered(10, dim, DType::f32, dim);
+          const Table table = table_of(vectors, metric);
+          const StoredSpace stored(table);
+          const auto space = trained(table, codec);
+          for (std::size_t q = 0; q < 10; ++q) {
+            const Error e = error_of(scores(*space, queries.query(q), 400), scores(stored, queries.query(q), 400));
+            CHECK(e.difference < allowed * e.spread, codec, " metric ", int(metric), " dim ", dim, " rms ",
+                  e.difference, " of ", e.spread);
+            // The error it reports is of rows against rows, which is what reranking goes by.
+            const Error rows = error_of(scores_of_row(*space, static_cast<Slot>(q), 400),
+                                        scores_of_row(stored, static_cast<Slot>(q), 400));
+            CHECK(rows.difference < 5 * space->error() + 1e-6, codec, " metric ", int(metric), " dim ", dim, " rms ",
+                  rows.difference, " reported ", space->error());
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST(codes_of_odd_data) {
+  const std::uint32_t dim = 36;
+  std::mt19937 random(5);
+  std::normal_distribution<float> normal;
+  Vectors vectors(dim, DType::f32);
+  for (int i = 0; i < 300; ++i) {
+    std::vector<float> v(dim);
+    for (std::uint32_t d = 0; d < dim; ++d) v[d] = normal(random);
+    v[0] = 7.0f;                                             // constant
+    v[1] *= 1e-3f;                                           // small
+    v[2] *= 100.0f;                                          // large
+    v[3] = random() % 50 == 0 ? 40.0f : 0.1f * normal(random);  // mostly small
+    v[4] = 0.0f;
+    vectors.add(v.data());
+  }
+  for (const char* codec : kCoded) {
+    for (const Metric metric : kMetrics) {
+      const Table table = table_of(vectors, metric);
+      const auto space = trained(table, codec);
+      for (std::size_t q = 0; q < 10; ++q) {
+        const auto exact = scores(StoredSpace(table), vectors.query(q), 300);
+        const Error e = error_of(scores(*space, vectors.query(q), 300), exact);
+        CHECK(e.difference < 0.02 * e.spread, codec, " metric ", int(metric), " ", e.difference, " of ", e.spread);
+      }
+    }
+  }
+}
+
+TEST(codes_of_very_large_and_small_numbers_are_finite) {
+  for (const float scale : {1e-30f, 1e-6f, 1e6f, 1e15f}) {
+    Vectors vectors(40, DType::f32);
+    const Vectors model = Vectors::clustered(200, 40);
+    for (std::size_t i = 0; i < model.count(); ++i) {
+      std::vector<float> v;
+      for (const double x : model.row(i)) v.push_back(static_cast<float>(x) * scale);
+      vectors.add(v.data());
+    }
+    for (const char* codec : kCoded) {
+      for (const Metric metric : kMetrics) {
+        const Table table = table_of(vectors, metric);
+        const auto space = trained(table, codec);
+        for (const float d : scores(*space, vectors.query(0), 200)) {
+          CHECK(std::isfinite(d), codec, " metric ", int(metric), " scale ", scale);
+        }
+      }
+    }
+  }
+}
+
+TEST(codes_do_not_depend_on_threads_and_survive_a_restore) {
+  for (const char* codec : kCoded) {
+    for (const Metric metric : kMetrics) {
+      const Vectors vectors = Vectors::clustered(3000, 37, DType::f32, 8);
+      const Table table = table_of(vectors, metric);
+      const auto one = trained(table, codec, 1), three = trained(table, codec, 3);
+      CHECK(std::ranges::equal(one->codes(), three->codes()));
+      CHECK(one->codec().params() == three->codec().params());
+      CHECK_EQ(one->error(), three->error());
+
+      CodeSpace other(table, make_codec(codec, metric, 37));
+      Array<std::byte> copy(one->codes().size());
+      std::ranges::copy(one->codes(), copy.begin());
+      other.restore(std::move(copy), one->codec().params(), one->error());
+      CHECK(scores(other, vectors.query(5), 3000) == scores(*one, vectors.query(5), 3000));
+      CHECK_EQ(other.error(), one->error());
+      CHECK(!other.wants_training());
+      // What it makes from now on is the same too.
+      other.encode(17);
+      CHECK(std::ranges::equal(other.codes(), one->codes()));
+    }
+  }
+}
+
+TEST(restore_takes_nothing_that_does_not_fit) {
+  const Vectors vectors = Vectors::clustered(10, 8);
+  const Table table = table_of(vectors, Metric::l2);
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  for (const char* codec : kCoded) {
+    const auto good = trained(table, codec);
+    const auto attempt = [&](std::size_t bytes, std::vector<float> params, float error) {
+      CodeSpace(table, make_codec(codec, Metric::l2, 8)).restore(Array<std::byte>(bytes), params, error);
+    };
+    const std::size_t bytes = good->codes().size();
+    const std::vector<float> params = good->codec().params();
+    attempt(bytes, params, 0.5f);
+    CHECK_THROWS(CorruptError, (attempt(bytes - 1, params, 0.5f), 0));
+    CHECK_THROWS(CorruptError, (attempt(bytes, params, nan), 0));
+    CHECK_THROWS(CorruptError, (attempt(bytes, params, -1.0f), 0));
+    CHECK_THROWS(CorruptError, (attempt(bytes, {}, 0.5f), 0));
+    std::vector<float> more(params);
+    more.push_back(1.0f);
+    CHECK_THROWS(CorruptError, (attempt(bytes, more, 0.5f), 0));
+    std::vector<float> infinite(params);
+    infinite.back() = std::numeric_limits<float>::infinity();
+    CHECK_THROWS(CorruptError, (attempt(bytes, infinite, 0.5f), 0));
+    std::vector<float> negative(params);
+    negative.back() = -1.0f;
+    CHECK_THROWS(CorruptError, (attempt(bytes, negative, 0.5f), 0));
+  }
+}
+
+TEST(vectors_unlike_the_sample_call_for_training) {
+  for (const char* codec : kCoded) {
+    Vectors vectors = Vectors::clustered(500, 16);
+    Table table = table_of(vectors, Metric::l2);
+    const auto space = trained(table, codec);
+    CHECK(!space->wants_training());
+    const std::vector<float> far(16, 1e6f);
+    for (std::int64_t i = 500; i < 600; ++i) {
+      const Slot slot = table.append(reinterpret_cast<const std::byte*>(far.data()));
+      table.reveal(slot, i, static_cast<std::uint32_t>(i));
+      space->grow();
+      space->encode(slot);
+    }
+    CHECK(space->wants_training(), codec);
+    space->train(all_slots(table), 1);
+    CHECK(!space->wants_training(), codec);
+    const auto found = scores(*space, vectors.query(0), 600);
+    CHECK_NEAR(found[599] / 16e12, 1.0, 0.02, codec);
+  }
+}
+
+TEST(codecs_by_name) {
+  CHECK(codec_names() == (std::vector<std::string>{"auto", "float32", "float16", "int8"}));
+  for (const char* codec : kCoded) CHECK_EQ(std::string(make_codec(codec, Metric::ip, 4)->name()), codec);
+  CHECK(make_codec("float32", Metric::l2, 4) == nullptr);
+  CHECK(make_codec("nothing", Metric::l2, 4) == nullptr);
+  CHECK_THROWS(ValueError, choose_codec("int9", DType::f32, 64));
+  CHECK_EQ(choose_codec("auto", DType::f32, 64).name, "int8");
+  CHECK_EQ(choose_codec("auto", DType::f32, 4).name, "float32");
+  CHECK_EQ(choose_codec("int8", DType::u8, 64).name, "float32");
+  CHECK_EQ(choose_codec("float16", DType::f16, 64).name, "float32");
+  CHECK_EQ(choose_codec("float16", DType::f32, 4).name, "float16");
+}
