@@ -1,12 +1,12 @@
 """The compiled core: names, parameters and types of ``_core``, kept by hand (tests/test_stubs.py compares them).
 
-Arrays that go in must be in C order; those that come out own their memory. Vectors and queries are n x dim of float32,
-float16, int8 or uint8, ids are int64 and non-negative. ``threads`` 0 is the default number of threads. All calls
-release the GIL while they work and may be made from any thread. Other errors than the two below are Python's own.
+Arrays that go in must be in C order; those that come out own their memory. Vectors are (n, dim), or (dim,) for one, of
+float32, float16, int8 or uint8; ids are int64 and non-negative. ``threads`` 0 is the default number of threads. All
+calls release the GIL while they work and may be made from any thread. Other errors than the two below are Python's.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, TypedDict
+from typing import Any, TypeAlias, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,9 @@ class CorruptIndexError(RuntimeError):
 
 class VersionError(RuntimeError):
     """The file has a newer format than this version of annlib reads."""
+
+#: Totals of a call: distance computations, hops, rerank computations.
+_Cost: TypeAlias = tuple[int, int, int]
 
 class _Counts(TypedDict):
     live: int
@@ -51,8 +54,8 @@ class Index:
         ids: NDArray[np.int64] | None,
         threads: int,
         exact: bool,
-    ) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.int64], dict[str, int]]:
-        """Ids (n, k), distances (n, k), counts (n,), and what it cost in all."""
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32], Any, _Cost]:
+        """Ids (n, k), distances (n, k), counts (n,) of int64; for one query of shape (dim,) (k,), (k,) and an int."""
 
     def search_radius(
         self,
@@ -62,8 +65,8 @@ class Index:
         mask: NDArray[np.bool_] | None,
         ids: NDArray[np.int64] | None,
         threads: int,
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32], dict[str, int]]:
-        """Lims (n + 1,), ids, distances, and what it cost in all."""
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32], _Cost]:
+        """Lims (n + 1,), ids and distances."""
 
     def get(self, ids: NDArray[np.int64]) -> NDArray[Any]: ...
     def contains(self, ids: NDArray[np.int64]) -> NDArray[np.bool_]: ...

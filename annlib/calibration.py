@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from . import _core
 
 _MOST_QUERIES = 1000
+#: Beyond this an exact scan is the better choice for nearly every index.
+_LARGEST_EF = 4096
 #: Between one ef and the next.
 _STEP = 1.25
 
@@ -67,7 +69,11 @@ class Calibration:
             tuple(float(x) for x in values["recall"]),
             tuple(float(x) for x in values["distances"]),
         )
-        if not 0 < len(made.ef) == len(made.recall) == len(made.distances) or min(made.ef) < 1 or max(made.ef) >= 2**31:
+        if (
+            not 0 < len(made.ef) == len(made.recall) == len(made.distances)
+            or min(made.ef) < 1
+            or max(made.ef) >= 2**31
+        ):
             raise ValueError("a calibration's columns do not fit together")
         return made
 
@@ -100,18 +106,18 @@ def measure(core: _core.HnswIndex, queries: NDArray[Any] | None, k: int, threads
         efs.append(ef)
         recalls.append(max(float(np.mean(found <= bound)), *recalls[-1:], 0.0))
         distances.append(cost[0] / len(queries))
-        if recalls[-1] >= 0.9995 or ef >= size:
+        if recalls[-1] >= 0.9995 or ef >= min(size, max(_LARGEST_EF, k)):
             break
         ef = min(size, max(ef + 1, int(ef * _STEP)))
     return Calibration(k, size, tuple(efs), tuple(recalls), tuple(distances))
 
 
 def beside_items(core: _core.HnswIndex, count: int, threads: int) -> NDArray[np.float32]:
-    """Stored vectors moved in random directions, shape (count, dim), each 1.4 times as far as one of its ten nearest is.
+    """Stored vectors moved at random, shape (count, dim), by 1.4 times the way to one of their ten nearest.
 
-    A stored vector itself would be too easy a query, and so would what lies between it and its neighbours: the graph
-    was built around them. The factor was found on embeddings and clusters, where what recall 0.95 needs for
-    these queries gave ones that were held back 0.95 to 0.98; on Gaussian data of 32 dimensions it gave them 0.87 to 0.94.
+    A stored vector itself would be too easy a query, and so would what lies between it and its neighbours: the
+    graph was built around them. On embeddings and clusters the effort that recall 0.95 needs for these queries gave
+    ones that were held back 0.95 to 0.98; on Gaussian data of 32 dimensions it gave them 0.87 to 0.94.
     """
     rng = np.random.default_rng(0)
     ids = np.sort(core.ids())
@@ -121,5 +127,7 @@ def beside_items(core: _core.HnswIndex, count: int, threads: int) -> NDArray[np.
     vectors, others = core.get(chosen).astype(np.float32), core.get(picks).astype(np.float32)
     away = rng.standard_normal(vectors.shape, dtype=np.float32)
     with np.errstate(over="ignore", invalid="ignore"):  # near the end of float32's range
-        away *= np.linalg.norm(vectors - others, axis=1, keepdims=True) / np.linalg.norm(away, axis=1, keepdims=True)
-        return np.nan_to_num(vectors + np.float32(1.4) * away)
+        away *= np.linalg.norm(vectors - others, axis=1, keepdims=True) / np.linalg.norm(
+            away, axis=1, keepdims=True
+        )
+        return np.asarray(np.nan_to_num(vectors + np.float32(1.4) * away))

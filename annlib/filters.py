@@ -39,7 +39,9 @@ def lower(filter: Any, to_keys: Callable[[Any], IntArray]) -> CoreFilter:
     if filter is None:
         return EVERYTHING
     if isinstance(filter, (str, dict)) or callable(filter):
-        raise ValueError(f"a filter is a boolean mask by row order of index.ids or an array of ids, got {filter!r}")
+        raise ValueError(
+            f"a filter is a boolean mask by row order of index.ids or an array of ids, got {filter!r}"
+        )
     if isinstance(filter, (set, frozenset, range)):
         filter = list(filter)
     array = np.asarray(filter)

@@ -56,7 +56,9 @@ class HNSWIndex(Index):
         if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed < 2**64:
             raise ValueError(f"seed must be a whole number from 0 to 2**64 - 1, got {seed!r}")
         if not isinstance(codec, str):
-            raise ValueError(f"codec must be a name, got {codec!r}; there are: {', '.join(_core.codec_names())}")
+            raise ValueError(
+                f"codec must be a name, got {codec!r}; there are: {', '.join(_core.codec_names())}"
+            )
         self._m = as_count(M, "M")
         self._ef_construction = as_count(ef_construction, "ef_construction")
         self._codec = codec

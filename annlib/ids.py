@@ -64,7 +64,9 @@ def as_integers(ids: NDArray[Any] | list[Any]) -> IntArray:
         outside = [value for value in ids if isinstance(value, int) and not 0 <= value < END]
         if outside:
             raise ValueError(f"ids must be between 0 and 2**63 - 1, got {outside[0]}")
-        raise ValueError(f"ids must be non-negative integers or strings, got {array.dtype} of shape {array.shape}")
+        raise ValueError(
+            f"ids must be non-negative integers or strings, got {array.dtype} of shape {array.shape}"
+        )
     smallest, largest = int(array.min()), int(array.max())
     if smallest < 0 or largest > _MASK:
         raise ValueError(f"ids must be between 0 and 2**63 - 1, got {smallest if smallest < 0 else largest}")
@@ -90,7 +92,10 @@ class StringIds:
         self._strings: dict[int, str] = {}
 
     def _key(self, string: str) -> int:
-        key = int.from_bytes(blake2b(string.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little") & _MASK
+        key = (
+            int.from_bytes(blake2b(string.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
+            & _MASK
+        )
         while self._strings.get(key, string) != string:
             key = (key + 1) & _MASK
         return key

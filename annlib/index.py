@@ -16,7 +16,16 @@ from . import filters
 from . import ids as id_forms
 from ._core import Index as CoreIndex
 from ._progress import Progress, reporter
-from .arrays import as_count, as_numbers, as_queries, as_threads, as_vectors, dtype_name, metric_name, require_room
+from .arrays import (
+    as_count,
+    as_numbers,
+    as_queries,
+    as_threads,
+    as_vectors,
+    dtype_name,
+    metric_name,
+    require_room,
+)
 from .filters import EVERYTHING, CoreFilter, Filter
 from .ids import IntArray, StringIds
 from .results import RadiusResult, SearchResult
@@ -144,7 +153,12 @@ class Index(ABC):
         table = self._strings if self._strings is not None and not empty else StringIds()
         keys = table.add(str(string) for string in listed)
         id_forms.require_distinct(listed, keys)
-        return keys, np.array([str(s) for s in listed], dtype=object), table, lambda: self._keep_strings(table)
+        return (
+            keys,
+            np.array([str(s) for s in listed], dtype=object),
+            table,
+            lambda: self._keep_strings(table),
+        )
 
     def _keep_strings(self, table: StringIds | None) -> None:
         self._strings = table
@@ -267,7 +281,9 @@ class Index(ABC):
         return self._keys(id_forms.as_list(ids)[0])
 
     def _search(self, block: NDArray[Any], k: int, ef: int, chosen: CoreFilter, threads: int) -> SearchResult:
-        keys, distances, counts, cost = self._core.search(block, k, ef, chosen.mask, chosen.ids, threads, False)
+        keys, distances, counts, cost = self._core.search(
+            block, k, ef, chosen.mask, chosen.ids, threads, False
+        )
         return SearchResult(keys if self._strings is None else self._shown(keys), distances, counts, cost)
 
     def _search_each(self, block: NDArray[Any], k: int, ef: int, each: Any, threads: int) -> SearchResult:
@@ -275,10 +291,14 @@ class Index(ABC):
         if len(each) != len(queries):
             raise ValueError(f"got {len(queries)} queries and {len(each)} filters")
         lowered = [filters.lower(one, self._filter_keys) for one in each]
-        parts = [self._search(query, k, ef, one, threads) for query, one in zip(queries, lowered, strict=True)]
+        parts = [
+            self._search(query, k, ef, one, threads) for query, one in zip(queries, lowered, strict=True)
+        ]
         if block.ndim == 1:
             return parts[0]
-        distances, hops, reranked = (sum(costs) for costs in zip(*(part._cost for part in parts), strict=True))
+        distances, hops, reranked = (
+            sum(costs) for costs in zip(*(part._cost for part in parts), strict=True)
+        )
         return SearchResult(
             np.stack([part.ids for part in parts]),
             np.stack([part.distances for part in parts]),

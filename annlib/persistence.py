@@ -114,8 +114,18 @@ def _from_container(file: _core.Container) -> Index:
         raise _core.CorruptIndexError(f"an index of unknown kind {file.kind!r}")
     try:
         _restore_extra(index, file)
-    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError, UnicodeError) as error:
-        raise _core.CorruptIndexError(f"the file's description of the index makes no sense: {error}") from None
+    except (
+        ValueError,
+        TypeError,
+        KeyError,
+        AttributeError,
+        OverflowError,
+        RecursionError,
+        UnicodeError,
+    ) as error:
+        raise _core.CorruptIndexError(
+            f"the file's description of the index makes no sense: {error}"
+        ) from None
     return index
 
 

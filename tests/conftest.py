@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+
 import numpy as np
 import pytest
 from reference import ARXIV_EF, INDEXES, Data, clustered, nearest

@@ -36,8 +36,16 @@ def forge(data: bytes, rng: np.random.Generator) -> bytes:
             (48, "<B", rng.integers(0, 12, 1)),
             (49, "<B", rng.integers(0, 6, 1)),
             (56, "<Q", np.array([0, PAGE, entry.offset + PAGE, 2**63, 2**64 - PAGE], np.uint64)),
-            (64, "<Q", np.array([0, entry.length + 1, entry.length // 2, 2**40, 2**63, 2**64 - 1], np.uint64)),
-            (72 + 8 * int(rng.integers(4)), "<Q", np.array([0, 1, 2, 2**31, 2**32, 2**62, 2**63, 2**64 - 1], np.uint64)),
+            (
+                64,
+                "<Q",
+                np.array([0, entry.length + 1, entry.length // 2, 2**40, 2**63, 2**64 - 1], np.uint64),
+            ),
+            (
+                72 + 8 * int(rng.integers(4)),
+                "<Q",
+                np.array([0, 1, 2, 2**31, 2**32, 2**62, 2**63, 2**64 - 1], np.uint64),
+            ),
             (0, "<B", rng.integers(0, 256, 1)),
         ][rng.integers(6)]
         struct.pack_into(form, forged, entry.at + field, int(rng.choice(values)))
@@ -45,7 +53,9 @@ def forge(data: bytes, rng: np.random.Generator) -> bytes:
     if what < 0.2:
         names = rng.choice([entry.name for entry in rows], int(rng.integers(1, 4)))
         longest = max(entry.shape[0] for entry in rows)
-        return resized(data, {str(name): int(rng.choice([0, 1, 7, longest, longest + 1, 64])) for name in names})
+        return resized(
+            data, {str(name): int(rng.choice([0, 1, 7, longest, longest + 1, 64])) for name in names}
+        )
     forged = bytearray(data)
     changed = set()
     for _ in range(int(rng.integers(1, 5))):
@@ -66,19 +76,27 @@ def forge(data: bytes, rng: np.random.Generator) -> bytes:
 def mutate(values: np.ndarray, rng: np.random.Generator, size: int) -> None:
     at = rng.integers(0, len(values), int(rng.choice([1, 1, 2, 10, 100])))
     if values.dtype.kind == "f":
-        values[at] = rng.choice(np.array([0, -1, 1e-30, 1e30, 3e38, np.inf, np.nan, 65504]).astype(values.dtype), len(at))
+        values[at] = rng.choice(
+            np.array([0, -1, 1e-30, 1e30, 3e38, np.inf, np.nan, 65504]).astype(values.dtype), len(at)
+        )
         return
     bits = 8 * values.dtype.itemsize
     kind = rng.integers(5)
     if kind == 0:  # numbers that stand elsewhere: links that lead somewhere else, ids twice
         values[at] = values[rng.integers(0, len(values), len(at))]
     elif kind == 1:  # one off
-        values[at] = values[at] + values.dtype.type(1) if rng.random() < 0.5 else values[at] - values.dtype.type(1)
+        values[at] = (
+            values[at] + values.dtype.type(1) if rng.random() < 0.5 else values[at] - values.dtype.type(1)
+        )
     elif kind == 2:
         values[at] = rng.integers(0, 100, len(at)).astype(values.dtype)
     elif kind == 3:  # the ends of all ranges
-        ends = np.array([0, 1, size, 2**7, 2**8 - 1, 2**31 - 1, 2**31, 2**32 - 2, 2**32 - 1, 2**63, 2**64 - 1], np.uint64)
-        values[at] = (rng.choice(ends, len(at)) & np.uint64(2**bits - 1)).astype(f"u{bits // 8}").view(values.dtype)
+        ends = np.array(
+            [0, 1, size, 2**7, 2**8 - 1, 2**31 - 1, 2**31, 2**32 - 2, 2**32 - 1, 2**63, 2**64 - 1], np.uint64
+        )
+        values[at] = (
+            (rng.choice(ends, len(at)) & np.uint64(2**bits - 1)).astype(f"u{bits // 8}").view(values.dtype)
+        )
     else:
         values[at] = np.frombuffer(rng.bytes(len(at) * bits // 8), values.dtype)
 

@@ -46,11 +46,15 @@ def tolerance(train: Array, queries: Array, metric: str) -> float:
     """What float32 arithmetic may move a distance by."""
     if metric == "cosine":
         return 2e-6
-    largest = max(float(np.linalg.norm(v.astype(np.float64), axis=1).max(initial=0)) for v in (train, queries))
+    largest = max(
+        float(np.linalg.norm(v.astype(np.float64), axis=1).max(initial=0)) for v in (train, queries)
+    )
     return 2e-6 * (4 if metric == "l2" else 1) * largest**2
 
 
-def nearest(train: Array, queries: Array, metric: str, k: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+def nearest(
+    train: Array, queries: Array, metric: str, k: int
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Exact neighbours: rows and distances, both (q, min(k, n)), equal distances by row."""
     every = distances(train, queries, metric)
     rows = np.argsort(every, axis=1, kind="stable")[:, :k]

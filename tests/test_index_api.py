@@ -122,7 +122,12 @@ def test_one_query_gives_results_without_the_first_axis(kind: type[annlib.FlatIn
 
 def test_integer_ids_of_all_kinds(kind: type[annlib.FlatIndex]) -> None:
     train = vectors(6, 4)
-    for ids in ([5, 0, 9, 2**63 - 1, 3, 4], np.array([5, 0, 9, 8, 3, 4], np.uint8), range(10, 16), np.arange(6)[::-1]):
+    for ids in (
+        [5, 0, 9, 2**63 - 1, 3, 4],
+        np.array([5, 0, 9, 8, 3, 4], np.uint8),
+        range(10, 16),
+        np.arange(6)[::-1],
+    ):
         index = kind(4)
         returned = index.add(train, ids=ids)
         assert returned.dtype == np.int64
@@ -136,7 +141,13 @@ def test_integer_ids_of_all_kinds(kind: type[annlib.FlatIndex]) -> None:
 def test_string_ids(kind: type[annlib.FlatIndex]) -> None:
     train = vectors(6, 4)
     names = ["a", "", "Ünï-cødé", "same", "Same", "x" * 1000]
-    for given in (names, np.array(names), np.array(names, dtype=object), tuple(names), (name for name in names)):
+    for given in (
+        names,
+        np.array(names),
+        np.array(names, dtype=object),
+        tuple(names),
+        (name for name in names),
+    ):
         index = kind(4)
         assert index.add(train, ids=given).tolist() == names
         assert index.ids.tolist() == names
@@ -162,7 +173,9 @@ def test_contains(kind: type[annlib.FlatIndex]) -> None:
     index = kind.build(vectors(5, 2), ids=[1, 2, 3, 5, 8])
     assert 5 in index and np.int32(5) in index and [1, 8] in index
     assert 4 not in index and [1, 4] not in index
-    assert "5" not in index and -1 not in index and 5.5 not in index and None not in index and 2**70 not in index
+    assert (
+        "5" not in index and -1 not in index and 5.5 not in index and None not in index and 2**70 not in index
+    )
 
 
 def test_repr_and_stats(kind: type[annlib.FlatIndex]) -> None:
@@ -175,7 +188,11 @@ def test_repr_and_stats(kind: type[annlib.FlatIndex]) -> None:
     assert stats["memory_bytes"] >= 100 * 40 * 2
     assert (index.dim, index.metric, len(index)) == (40, "cosine", 100)
     if isinstance(index, annlib.HNSWIndex):
-        assert stats["codec_asked"] == "auto" and stats["codec"] in annlib.list_codecs() and stats["codec_reason"]
+        assert (
+            stats["codec_asked"] == "auto"
+            and stats["codec"] in annlib.list_codecs()
+            and stats["codec_reason"]
+        )
         assert stats["graph_bytes"] >= 100 * 2 * stats["M"] * 4
         assert 0 < stats["mean_degree"] <= 2 * stats["M"]
         assert (stats["deleted_in_graph"], stats["duplicates"], stats["calibrated_k"]) == (0, 0, [])
@@ -188,7 +205,9 @@ def test_memory_stays_near_vectors_and_links() -> None:
 
 
 @pytest.mark.parametrize("threads", [1, 2, 7, None])
-def test_results_do_not_depend_on_threads(kind: type[annlib.FlatIndex], threads: int | None, all_threads: None) -> None:
+def test_results_do_not_depend_on_threads(
+    kind: type[annlib.FlatIndex], threads: int | None, all_threads: None
+) -> None:
     train, queries = vectors(2000, 8), vectors(700, 8, seed=1)
     index = kind.build(train)
     expected = index.search(queries, k=5, threads=1)
@@ -224,7 +243,9 @@ def test_radius_against_brute_force(kind: type[annlib.FlatIndex], metric: str) -
         for i in range(30):
             here = ids[lims[i] : lims[i + 1]]
             near = found[lims[i] : lims[i + 1]]
-            assert (np.diff(near) >= 0).all() and (near <= radius).all() and len(set(here.tolist())) == len(here)
+            assert (
+                (np.diff(near) >= 0).all() and (near <= radius).all() and len(set(here.tolist())) == len(here)
+            )
             np.testing.assert_allclose(near, every[i, here], atol=1e-4)
             truth = np.flatnonzero(every[i] < radius - 1e-5)
             expected += len(truth)
@@ -247,7 +268,11 @@ def test_radius_is_laid_out_as_faiss_has_it(kind: type[annlib.FlatIndex]) -> Non
 def test_radius_with_a_filter_strings_and_the_border(kind: type[annlib.FlatIndex]) -> None:
     index = kind.build([[0.0], [1.0], [2.0], [3.0]], ids=["a", "b", "c", "d"])
     lims, ids, found = index.search_radius([[0.0], [3.0]], 4.0)
-    assert (lims.tolist(), ids.tolist(), found.tolist()) == ([0, 3, 6], ["a", "b", "c", "d", "c", "b"], [0, 1, 4] * 2)
+    assert (lims.tolist(), ids.tolist(), found.tolist()) == (
+        [0, 3, 6],
+        ["a", "b", "c", "d", "c", "b"],
+        [0, 1, 4] * 2,
+    )
     result = index.search_radius([[0.0]], 4.0, filter=["c", "d", "nobody"])
     assert result.ids.tolist() == ["c"]
     assert "1 queries, 1 results" in repr(result)

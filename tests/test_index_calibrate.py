@@ -88,7 +88,9 @@ def test_what_a_calibration_tells() -> None:
     queries = vectors(200, 16, seed=1)
     exact = nearest(train, queries, "l2", 5)[1]
     for ef, told in zip(calibration.ef, calibration.recall, strict=True):
-        assert recall(index.search(queries, k=5, ef_search=ef).distances, exact) == pytest.approx(told, abs=0.003)
+        assert recall(index.search(queries, k=5, ef_search=ef).distances, exact) == pytest.approx(
+            told, abs=0.003
+        )
     assert "recall@5" in str(calibration)
     assert index.calibrate(queries, k=5) == calibration  # deterministic
     assert index.stats()["calibrated_k"] == [5]

@@ -11,7 +11,9 @@ from reference import ARXIV_EF, Array, Data, clustered, nearest, recall, vectors
 import annlib
 
 
-def assert_like_fresh(index: annlib.HNSWIndex, train: Array, queries: Array, metric: str, **options: Any) -> None:
+def assert_like_fresh(
+    index: annlib.HNSWIndex, train: Array, queries: Array, metric: str, **options: Any
+) -> None:
     """Everything is reachable and found by its own vector; recall@10 within a point of a fresh build's."""
     assert index.unreachable() == 0
     ids = index.ids
@@ -19,7 +21,9 @@ def assert_like_fresh(index: annlib.HNSWIndex, train: Array, queries: Array, met
     fresh = annlib.HNSWIndex.build(train, ids=ids, metric=metric, **options)
     exact = nearest(train, queries, metric, 10)[1]
     for ef in (10, 16, 32, 64):
-        ours, theirs = (recall(i.search(queries, k=10, ef_search=ef).distances, exact, 1e-5) for i in (index, fresh))
+        ours, theirs = (
+            recall(i.search(queries, k=10, ef_search=ef).distances, exact, 1e-5) for i in (index, fresh)
+        )
         assert theirs - ours <= 0.01, (ef, ours, theirs)
 
 
@@ -53,7 +57,9 @@ def test_half_of_the_set_replaced_ten_times(how: str, spread: str, rng: np.rando
     for turn in range(10):
         ids = np.array(list(held))
         if how == "delete clusters":  # whole regions empty and fill again
-            some = ids[np.argsort(rng.permutation(40)[label[[held[i] for i in ids]]], kind="stable")][: n // 2]
+            some = ids[np.argsort(rng.permutation(40)[label[[held[i] for i in ids]]], kind="stable")][
+                : n // 2
+            ]
         else:
             some = rng.choice(ids, n // 2, replace=False)
         fresh = np.array([next(pool) for _ in range(n // 2)])

@@ -41,7 +41,9 @@ def test_a_bit_at_every_byte(data: bytes, rng: np.random.Generator) -> None:
     """All eight bits of what has a meaning in the header and the table, one of each byte behind."""
     forged = bytearray(data)
     table_end = 4096 + 128 * len(entries(data))
-    sites = [(at, bit) for at in (*range(72), *range(PAGE - 8, PAGE), *range(PAGE, table_end)) for bit in range(8)]
+    sites = [
+        (at, bit) for at in (*range(72), *range(PAGE - 8, PAGE), *range(PAGE, table_end)) for bit in range(8)
+    ]
     sites += [(at, int(bit)) for at, bit in enumerate(rng.integers(0, 8, len(data)))]
     missed = []
     for at, bit in sites:
@@ -79,7 +81,9 @@ def test_every_truncation_and_extension(data: bytes, rng: np.random.Generator) -
         assert refused(data + bytes(more)) and refused(data + rng.bytes(more))
 
 
-@pytest.mark.parametrize("junk", [b"", b"\0" * 10_000, b"PK\x03\x04" + b"x" * 9000, b"{}", b"\x89HDF\r\n\x1a\n" + bytes(5000)])
+@pytest.mark.parametrize(
+    "junk", [b"", b"\0" * 10_000, b"PK\x03\x04" + b"x" * 9000, b"{}", b"\x89HDF\r\n\x1a\n" + bytes(5000)]
+)
 def test_what_is_no_index_at_all(junk: bytes, tmp_path: Path) -> None:
     assert refused(junk)
     path = tmp_path / "x.ann"

@@ -142,7 +142,11 @@ def test_equal_by_distance_or_by_code_but_not_by_bytes(metric: str, codec: str) 
     rng = np.random.default_rng(5)
     others = vectors(3000, 32)
     base = vectors(1, 32, seed=8)
-    near = base * rng.uniform(0.5, 2, (3000, 1)) if metric == "cosine" else base + 1e-4 * vectors(3000, 32, seed=9)
+    near = (
+        base * rng.uniform(0.5, 2, (3000, 1))
+        if metric == "cosine"
+        else base + 1e-4 * vectors(3000, 32, seed=9)
+    )
     train = np.concatenate([others, near]).astype(np.float32)
     start = time.perf_counter()
     annlib.HNSWIndex.build(vectors(6000, 32, seed=3), metric=metric, codec=codec, ef_construction=60)

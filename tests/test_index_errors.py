@@ -108,7 +108,12 @@ def test_nan_anywhere_is_found(kind: type[annlib.FlatIndex], dtype: str, rng: np
 
 def test_integer_indexes_take_whole_numbers_in_range(kind: type[annlib.FlatIndex]) -> None:
     index = kind.build(vectors(3, 4, "int8"))
-    for bad, row in (([[0.5, 0, 0, 0]], 0), ([[0, 0, 0, 0], [0, 0, 0, 128]], 1), ([[-129, 0, 0, 0]], 0), ([[NAN] * 4], 0)):
+    for bad, row in (
+        ([[0.5, 0, 0, 0]], 0),
+        ([[0, 0, 0, 0], [0, 0, 0, 128]], 1),
+        ([[-129, 0, 0, 0]], 0),
+        ([[NAN] * 4], 0),
+    ):
         with refused(index, ValueError, f"int8.*row {row}"):
             index.add(bad)
 
@@ -279,14 +284,17 @@ def test_bad_parameters_of_the_graph(options: dict[str, Any], says: str) -> None
 
 def test_unknown_options_are_named(kind: type[annlib.FlatIndex]) -> None:
     for call in (lambda: kind(4, metrik="l2"), lambda: kind.build(vectors(9, 4), efc=3)):  # type: ignore[call-arg]
-        with pytest.raises(TypeError, match="metrik|efc"):
+        with pytest.raises(TypeError, match=r"metrik|efc"):
             call()
     with pytest.raises(ValueError, match="target"):
         annlib.HNSWIndex.build(vectors(9, 4), target=1.5)
 
 
 def test_attributes_wait_for_their_issue(index: annlib.Index) -> None:
-    for call in (lambda: index.add(vectors(1, 4), attributes={"a": [1]}), lambda: index.update(0, vectors(1, 4), {"a": [1]})):
+    for call in (
+        lambda: index.add(vectors(1, 4), attributes={"a": [1]}),
+        lambda: index.update(0, vectors(1, 4), {"a": [1]}),
+    ):
         with refused(index, NotImplementedError, "attributes"):
             call()
 

@@ -24,7 +24,9 @@ def index(request: pytest.FixtureRequest, data: tuple[Array, Array]) -> annlib.I
     return built
 
 
-def check(index: annlib.Index, data: tuple[Array, Array], filter: object, passing: Array, least: float) -> None:
+def check(
+    index: annlib.Index, data: tuple[Array, Array], filter: object, passing: Array, least: float
+) -> None:
     train, queries = data
     result = index.search(queries, k=K, filter=filter)  # type: ignore[arg-type]
     assert_well_formed(result, K)
@@ -59,11 +61,19 @@ def test_all_and_nothing(index: annlib.Index, data: tuple[Array, Array]) -> None
     live = index.ids
     check(index, data, np.ones(len(live), bool), live, 0.95)
     check(index, data, live, live, 0.95)
-    for nothing in (np.zeros(len(live), bool), [], np.array([], np.int64), [N + 5, 10**15], np.arange(0, N, 6)):
+    for nothing in (
+        np.zeros(len(live), bool),
+        [],
+        np.array([], np.int64),
+        [N + 5, 10**15],
+        np.arange(0, N, 6),
+    ):
         check(index, data, nothing, np.empty(0, np.int64), 1.0)
 
 
-def test_ids_that_are_unknown_deleted_or_twice_are_no_error(index: annlib.Index, data: tuple[Array, Array]) -> None:
+def test_ids_that_are_unknown_deleted_or_twice_are_no_error(
+    index: annlib.Index, data: tuple[Array, Array]
+) -> None:
     check(index, data, [1, 1, 2, 0, 6, 10**12], np.array([1, 2]), 1.0)
     check(index, data, {3, 4, 5}, np.array([3, 4, 5]), 1.0)
     check(index, data, range(1, 6), np.arange(1, 6), 1.0)
@@ -71,7 +81,9 @@ def test_ids_that_are_unknown_deleted_or_twice_are_no_error(index: annlib.Index,
     check(index, data, np.array([8, 9], np.uint16), np.array([8, 9]), 1.0)
 
 
-def test_one_filter_for_each_query(index: annlib.Index, data: tuple[Array, Array], rng: np.random.Generator) -> None:
+def test_one_filter_for_each_query(
+    index: annlib.Index, data: tuple[Array, Array], rng: np.random.Generator
+) -> None:
     live, queries = index.ids, data[1][:5]
     mask = rng.random(len(live)) < 0.3
     each = [mask, live[:4], None, [], live[~mask].tolist()]

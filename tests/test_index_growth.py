@@ -45,7 +45,9 @@ def assert_as_good(index: annlib.HNSWIndex, bulk: annlib.HNSWIndex, data: Data, 
     for ef in (16, 32, 64):
         ours, theirs = (one.search(data.queries, k=10, ef_search=ef).distances for one in (index, bulk))
         for name, group in by.items():
-            gap = recall(theirs[group], data.distances[group], 1e-5) - recall(ours[group], data.distances[group], 1e-5)
+            gap = recall(theirs[group], data.distances[group], 1e-5) - recall(
+                ours[group], data.distances[group], 1e-5
+            )
             # A quarter of the queries tells a quarter as much.
             assert gap <= (0.01 if name == "all" else 0.025), (ef, name, gap)
 
@@ -108,7 +110,9 @@ def arxiv_orders(arxiv: Data, arxiv_bulk: annlib.HNSWIndex) -> dict[str, Array]:
     return orders(arxiv, label, lid(np.sqrt(2 * np.maximum(near, 1e-9).astype(np.float64))))
 
 
-@pytest.mark.parametrize(("name", "piece"), [("random", 100), ("cluster", 1000), ("lid", 333), ("coordinate", 1000)])
+@pytest.mark.parametrize(
+    ("name", "piece"), [("random", 100), ("cluster", 1000), ("lid", 333), ("coordinate", 1000)]
+)
 def test_embeddings_added_in_pieces(
     arxiv: Data, arxiv_bulk: annlib.HNSWIndex, arxiv_orders: dict[str, Array], name: str, piece: int
 ) -> None:

@@ -36,11 +36,15 @@ INDEXES = {
     ),
     "half codes": lambda: graph(codec="float16", metric="ip", seed=3),
     "bytes": lambda: annlib.HNSWIndex.build(vectors(40, 7, "uint8"), M=2),
-    "flat": lambda: annlib.FlatIndex.build(vectors(40, 5, "float16"), metric="cosine", ids=[f"s{i}" for i in range(40)]),
+    "flat": lambda: annlib.FlatIndex.build(
+        vectors(40, 5, "float16"), metric="cosine", ids=[f"s{i}" for i in range(40)]
+    ),
 }
 
 
-@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="the limit on memory is set by what /proc tells")
+@pytest.mark.skipif(
+    not Path("/proc/self/statm").exists(), reason="the limit on memory is set by what /proc tells"
+)
 @pytest.mark.parametrize("name", INDEXES)
 def test_thousands_of_forgeries(name: str, tmp_path: Path) -> None:
     INDEXES[name]().save(tmp_path / "x.ann")
@@ -64,7 +68,7 @@ def refuse(data: bytes, says: str) -> None:
 def test_graph_that_does_not_fit_together() -> None:
     index = graph()
     data = to_bytes(index)
-    base, level, at = (section(data, f"graph.{name}") for name in ("base", "level", "at"))
+    base, level = (section(data, f"graph.{name}") for name in ("base", "level"))
     twins, free = section(data, "graph.twins"), section(data, "table.free")
     n = len(level)
     assert len(free) and len(twins) and level.max() > 0

@@ -56,7 +56,9 @@ def assert_same(one: annlib.Index, two: annlib.Index) -> None:
     assert type(one) is type(two) and repr(one) == repr(two) and one.digest() == two.digest()
     assert one.ids.tolist() == two.ids.tolist() and one.ids.dtype == two.ids.dtype
     ours, theirs = one.stats(), two.stats()
-    assert {k: v for k, v in ours.items() if "bytes" not in k} == {k: v for k, v in theirs.items() if "bytes" not in k}
+    assert {k: v for k, v in ours.items() if "bytes" not in k} == {
+        k: v for k, v in theirs.items() if "bytes" not in k
+    }
     queries = vectors(5, one.dim, seed=3)
     for k, options in ((1, {"ef_search": 1}), (4, {}), (3, {"filter": one.ids[::2]})):
         a, b = one.search(queries, k, **options), two.search(queries, k, **options)  # type: ignore[arg-type]
@@ -179,12 +181,16 @@ print(own, file, found.ids.tolist())
     outputs = {run(script, tmp_path / "x.ann", tmp_path / "q.npy") for _ in range(2)}
     own, file, ids = next(iter(outputs)).split(maxsplit=2)
     assert len({output.split(maxsplit=2)[2] for output in outputs}) == 1
-    assert ids.strip() == str(annlib.load(tmp_path / "x.ann").search(np.load(tmp_path / "q.npy"), k=5).ids.tolist())
+    assert ids.strip() == str(
+        annlib.load(tmp_path / "x.ann").search(np.load(tmp_path / "q.npy"), k=5).ids.tolist()
+    )
     assert int(file) > 1000 and int(own) <= 64  # kB
 
 
 @pytest.mark.parametrize("fraction", [0.0, 0.3, 0.9, 0.999])
-def test_a_full_disk_leaves_the_old_file(tmp_path: Path, kind: type[annlib.FlatIndex], fraction: float) -> None:
+def test_a_full_disk_leaves_the_old_file(
+    tmp_path: Path, kind: type[annlib.FlatIndex], fraction: float
+) -> None:
     path = tmp_path / "x.ann"
     old = kind.build(vectors(30, 4))
     old.save(path)

@@ -103,7 +103,9 @@ def test_multiprocessing(method: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         with multiprocessing.get_context(method).Pool(2) as pool:
-            parts = pool.starmap_async(found_by, [(index, part) for part in np.array_split(queries, 4)]).get(120)
+            parts = pool.starmap_async(found_by, [(index, part) for part in np.array_split(queries, 4)]).get(
+                120
+            )
     assert [row for part in parts for row in part] == expected
 
 
@@ -156,7 +158,9 @@ def test_an_insertion_that_is_broken_off_and_tried_again() -> None:
     fresh = annlib.HNSWIndex.build(train, ef_construction=40)
     exact = nearest(train, queries, "l2", 10)[1]
     for ef in (20, 40, 80):
-        ours, theirs = (recall(i.search(queries, k=10, ef_search=ef).distances, exact) for i in (index, fresh))
+        ours, theirs = (
+            recall(i.search(queries, k=10, ef_search=ef).distances, exact) for i in (index, fresh)
+        )
         assert theirs - ours <= 0.01, ef
     own = index.search(train[6000:], k=1, ef_search=60).ids[:, 0]
     assert (own == np.arange(6000, 9000)).mean() >= 0.998
@@ -164,7 +168,9 @@ def test_an_insertion_that_is_broken_off_and_tried_again() -> None:
     assert index.digest() == fresh.digest()
 
 
-@pytest.mark.xfail(strict=True, reason="what was linked stays in the graph as dead nodes, and the digest counts them")
+@pytest.mark.xfail(
+    strict=True, reason="what was linked stays in the graph as dead nodes, and the digest counts them"
+)
 def test_an_insertion_that_is_broken_off_leaves_the_digest(kind: type[annlib.FlatIndex]) -> None:
     index = kind.build(vectors(6000, 16))
     digest = index.digest()

@@ -66,7 +66,9 @@ def vector_of(id: int, version: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("names", [False, True], ids=["integers", "strings"])
-def test_searches_beside_all_kinds_of_writes(kind: type[annlib.FlatIndex], names: bool, tmp_path: Path) -> None:
+def test_searches_beside_all_kinds_of_writes(
+    kind: type[annlib.FlatIndex], names: bool, tmp_path: Path
+) -> None:
     """Results are sorted, of ids that have lived, at distances that one of the item's versions has."""
     n, versions = 900, 4
     held = np.array([[vector_of(i, v) for v in range(versions)] for i in range(2 * n)])  # (id, version, dim)
@@ -85,7 +87,11 @@ def test_searches_beside_all_kinds_of_writes(kind: type[annlib.FlatIndex], names
     def look(result: annlib.SearchResult, queries: np.ndarray) -> None:
         assert_well_formed(result, result.ids.shape[-1])
         for query, ids, distances, count in zip(
-            queries, np.atleast_2d(result.ids), np.atleast_2d(result.distances), np.atleast_1d(result.counts), strict=True
+            queries,
+            np.atleast_2d(result.ids),
+            np.atleast_2d(result.distances),
+            np.atleast_1d(result.counts),
+            strict=True,
         ):
             for id, distance in zip(ids[:count], distances[:count], strict=True):
                 possible = ((held[number(id)] - query) ** 2).sum(axis=1)

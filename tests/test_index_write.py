@@ -9,7 +9,9 @@ from reference import METRICS, Array, assert_well_formed, nearest, recall, vecto
 import annlib
 
 
-def assert_holds(index: annlib.Index, truth: dict[int, Array], queries: Array, metric: str, least: float) -> None:
+def assert_holds(
+    index: annlib.Index, truth: dict[int, Array], queries: Array, metric: str, least: float
+) -> None:
     """The index has exactly the items of `truth`, by order of arrival, and searches find them."""
     keys = list(truth)
     assert len(index) == len(truth)

@@ -187,15 +187,15 @@ void bind_indexes(py::module_& m) {
            py::arg("ids"), py::arg("threads"))
       .def("get", &get, py::arg("ids"))
       .def("contains", &contains, py::arg("ids"))
-      .def(
-          "ids", [](const Index& index) {
-            std::vector<std::int64_t> ids;
-            {
-              Release release;
-              ids = index.ids();
-            }
-            return array_of(std::move(ids));
-          })
+      .def("ids",
+           [](const Index& index) {
+             std::vector<std::int64_t> ids;
+             {
+               Release release;
+               ids = index.ids();
+             }
+             return array_of(std::move(ids));
+           })
       .def("write", &write, py::arg("path"), py::arg("extra"))
       .def("dump", &dump, py::arg("extra"))
       .def("visit_sections", &visit_sections, py::arg("visit"))

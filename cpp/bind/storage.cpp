@@ -14,7 +14,8 @@ void bind_storage(py::module_& m) {
       .def_readonly("shape", &SectionInfo::shape)
       .def_readonly("offset", &SectionInfo::offset)
       .def_readonly("length", &SectionInfo::length)
-      .def_property_readonly("dtype", [](const SectionInfo& s) { return py::str(dtype_of(s.type)).cast<std::string>(); });
+      .def_property_readonly("dtype",
+                             [](const SectionInfo& s) { return py::str(dtype_of(s.type)).cast<std::string>(); });
 
   py::class_<Container, std::shared_ptr<Container>>(m, "Container", "An index file opened for reading.")
       .def_static(

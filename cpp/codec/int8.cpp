@@ -14,8 +14,7 @@ constexpr double kDeviations = 6.0;
 
 }  // namespace
 
-Int8Codec::Int8Codec(Metric metric, std::uint32_t dim)
-    : metric_(metric), dim_(dim), low_(dim, 0.0f), step_(dim, 1.0f) {
+Int8Codec::Int8Codec(Metric metric, std::uint32_t dim) : metric_(metric), dim_(dim), low_(dim, 0.0f), step_(dim, 1.0f) {
   derive();
 }
 
@@ -110,8 +109,8 @@ void Int8Codec::prepare(const float* vector, QueryBuffer& buffer, Scan& scan) co
   scan.query.data = bytes;
   scan.query.a = constant - weight * delta * 128.0f * static_cast<float>(total);
   scan.query.b = weight * delta;
-  scan.scorer = simd::kernels().scorer(simd::Op::dot, simd::Pair::q8_u8,
-                                       has_tail() ? simd::Tail::plus : simd::Tail::none);
+  scan.scorer =
+      simd::kernels().scorer(simd::Op::dot, simd::Pair::q8_u8, has_tail() ? simd::Tail::plus : simd::Tail::none);
 }
 
 }  // namespace annlib

@@ -10,8 +10,8 @@ namespace annlib {
 
 /// One byte a dimension: x_i ~ middle_i + step_i * (c_i - 128), with a range of its own for every dimension. A query
 /// is folded into the steps and then rounded to signed bytes, so that a distance is one integer product of bytes:
-///   l2:      |q-x|^2 = |q-m|^2 + tail - 2 sum w_i (c_i - 128),  w_i = (q_i - m_i) step_i,  tail = |x - m|^2 of the code
-///   ip, cos: q.x     = q.m + sum w_i (c_i - 128),               w_i = q_i step_i
+///   l2:      |q-x|^2 = |q-m|^2 + tail - 2 sum w_i (c_i - 128),  w_i = (q_i - m_i) step_i,  tail = |x - m|^2 of the
+///   code ip, cos: q.x     = q.m + sum w_i (c_i - 128),               w_i = q_i step_i
 /// where sum w_i (c_i - 128) ~ delta (sum b_i c_i - 128 sum b_i) with b_i = round(w_i / delta), delta = max|w| / 127.
 class Int8Codec final : public Codec {
  public:

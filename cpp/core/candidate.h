@@ -48,9 +48,9 @@ class Candidate {
 
  private:
   static std::uint32_t ordered(float distance) {
-    distance += 0.0f;                             // one zero, not two
+    distance += 0.0f;                              // one zero, not two
     if (distance != distance) return 0xFFC00000u;  // of a NaN the sign says nothing
-    std::uint32_t bits;                           // by memcpy: g++ 10 has no std::bit_cast
+    std::uint32_t bits;                            // by memcpy: g++ 10 has no std::bit_cast
     std::memcpy(&bits, &distance, sizeof(bits));
     return bits & 0x80000000u ? ~bits : bits | 0x80000000u;
   }

@@ -12,9 +12,7 @@ enum class Metric : std::uint8_t { l2 = 0, ip = 1, cosine = 2 };
 /// Element type of stored vectors. Numbers are part of the file format.
 enum class DType : std::uint8_t { f32 = 0, f16 = 1, i8 = 2, u8 = 3 };
 
-constexpr std::size_t dtype_size(DType t) {
-  return t == DType::f32 ? 4 : t == DType::f16 ? 2 : 1;
-}
+constexpr std::size_t dtype_size(DType t) { return t == DType::f32 ? 4 : t == DType::f16 ? 2 : 1; }
 
 constexpr bool is_integer(DType t) { return t == DType::i8 || t == DType::u8; }
 

@@ -31,7 +31,7 @@ struct Scratch {
   Pool pool;
   Visited visited;
   QueryBuffer query, row;
-  std::vector<Slot> slots;      ///< what is about to be scored
+  std::vector<Slot> slots;  ///< what is about to be scored
   std::vector<float> distances;
   std::vector<Candidate> found;
   TopK nearest;

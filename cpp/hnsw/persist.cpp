@@ -141,7 +141,8 @@ std::size_t HnswIndex::unreachable() const {
   const Bitset seen = reachable(state_->graph);
   std::size_t lost = 0;
   state_->nodes.for_each([&](std::size_t slot) {
-    if (state_->table.alive(static_cast<Slot>(slot)) && !seen.test(slot)) lost += 1 + state_->twins.of(static_cast<Slot>(slot)).size();
+    if (state_->table.alive(static_cast<Slot>(slot)) && !seen.test(slot))
+      lost += 1 + state_->twins.of(static_cast<Slot>(slot)).size();
   });
   return lost;
 }

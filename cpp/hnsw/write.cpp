@@ -160,7 +160,9 @@ void HnswIndex::match_twins(std::span<const Slot> fresh, std::vector<Slot>& lead
   const Table& table = state_->table;
   const Layer base = state_->graph.layer(0);
   // A node that an interrupted insertion has left without links is no place for an item.
-  const auto usable = [&](Slot node) { return !state_->nodes.test(node) || table.alive(node) || base.degree(node) > 0; };
+  const auto usable = [&](Slot node) {
+    return !state_->nodes.test(node) || table.alive(node) || base.degree(node) > 0;
+  };
   if (!content_known_) {
     content_ = SlotHash();
     content_.reserve(state_->nodes.count() + fresh.size(), content_hash());

@@ -84,7 +84,8 @@ void Index::add(const VectorBlock& vectors, std::span<const std::int64_t> ids, O
   for (std::int64_t id : ids) {
     const Slot slot = table().find(id);
     if (slot != kNoSlot && on_conflict == OnConflict::raise) {
-      throw KeyError("id " + std::to_string(id) + " is in the index already; update() replaces it, and so does add(..., "
+      throw KeyError("id " + std::to_string(id) +
+                     " is in the index already; update() replaces it, and so does add(..., "
                      "on_conflict=\"update\")");
     }
     lookup.old.push_back(slot);
@@ -157,27 +158,29 @@ SearchCost Index::for_queries(const VectorBlock& queries, const SearchRequest& r
 
 SearchCost Index::search(const VectorBlock& queries, const SearchRequest& request, const SearchOutput& out) const {
   const std::size_t k = request.k;
-  return for_queries(queries, request, [&](std::size_t i, const QueryView& query, const Bitset* passing,
-                                           std::size_t matches, Scratch& s) {
-    if (matches > 0) search_one(query, request, passing, matches, s);
-    for (std::size_t j = 0; j < k; ++j) {
-      const bool real = j < s.found.size();
-      out.ids[i * k + j] = real ? table().id(s.found[j].slot()) : -1;
-      out.distances[i * k + j] = real ? s.found[j].distance() : std::numeric_limits<float>::infinity();
-    }
-    out.counts[i] = static_cast<std::int64_t>(s.found.size());
-  });
+  return for_queries(
+      queries, request,
+      [&](std::size_t i, const QueryView& query, const Bitset* passing, std::size_t matches, Scratch& s) {
+        if (matches > 0) search_one(query, request, passing, matches, s);
+        for (std::size_t j = 0; j < k; ++j) {
+          const bool real = j < s.found.size();
+          out.ids[i * k + j] = real ? table().id(s.found[j].slot()) : -1;
+          out.distances[i * k + j] = real ? s.found[j].distance() : std::numeric_limits<float>::infinity();
+        }
+        out.counts[i] = static_cast<std::int64_t>(s.found.size());
+      });
 }
 
 RadiusResult Index::search_radius(const VectorBlock& queries, float radius, const SearchRequest& request) const {
   if (std::isnan(radius)) throw ValueError("radius is NaN");
   std::vector<std::vector<std::pair<float, std::int64_t>>> found(queries.count);
   RadiusResult result;
-  result.cost = for_queries(queries, request, [&](std::size_t i, const QueryView& query, const Bitset* passing,
-                                                  std::size_t matches, Scratch& s) {
-    if (matches > 0) radius_one(query, radius, request, passing, matches, s);
-    for (Candidate c : s.found) found[i].emplace_back(c.distance(), table().id(c.slot()));
-  });
+  result.cost =
+      for_queries(queries, request,
+                  [&](std::size_t i, const QueryView& query, const Bitset* passing, std::size_t matches, Scratch& s) {
+                    if (matches > 0) radius_one(query, radius, request, passing, matches, s);
+                    for (Candidate c : s.found) found[i].emplace_back(c.distance(), table().id(c.slot()));
+                  });
   result.lims.push_back(0);
   for (const auto& one : found) {
     for (const auto& [distance, id] : one) {

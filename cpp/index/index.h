@@ -81,8 +81,7 @@ class Index {
   Metric metric() const { return metric_; }
 
   /// Calls f(kind, sections) with the arrays that make up the index, while no writer can change them.
-  void with_sections(
-      const std::function<void(const std::string&, const std::vector<storage::SectionView>&)>& f) const;
+  void with_sections(const std::function<void(const std::string&, const std::vector<storage::SectionView>&)>& f) const;
 
  protected:
   Index(std::uint32_t dim, DType dtype, Metric metric);

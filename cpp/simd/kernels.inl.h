@@ -78,7 +78,8 @@ __attribute__((noinline)) std::int64_t accumulate_blocks(const typename Term::Q*
 }
 
 template <class Term>
-__attribute__((always_inline)) inline float row_value(const typename Term::Q* q, const typename Term::X* x, std::size_t dim) {
+__attribute__((always_inline)) inline float row_value(const typename Term::Q* q, const typename Term::X* x,
+                                                      std::size_t dim) {
   if constexpr (Term::exact) {
     if (dim > kExactDim) return static_cast<float>(accumulate_blocks<Term>(q, x, dim));
   }

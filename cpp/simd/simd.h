@@ -29,8 +29,8 @@ struct Query {
   float b = 1.0f;
 };
 
-/// A matrix of rows in memory. The tail of row i is the float at tails + i*tail_stride (any alignment): behind the row's
-/// elements, or in an array of its own where it would push longer rows off their cache lines.
+/// A matrix of rows in memory. The tail of row i is the float at tails + i*tail_stride (any alignment): behind the
+/// row's elements, or in an array of its own where it would push longer rows off their cache lines.
 struct Rows {
   const std::byte* data = nullptr;
   std::size_t stride = 0;  ///< bytes from one row to the next

@@ -10,10 +10,7 @@
 namespace annlib {
 
 Table::Table(std::uint32_t dim, DType dtype, Metric metric)
-    : dim_(dim),
-      dtype_(dtype),
-      metric_(metric),
-      stride_(row_stride(vector_bytes())) {}
+    : dim_(dim), dtype_(dtype), metric_(metric), stride_(row_stride(vector_bytes())) {}
 
 simd::Rows Table::rows() const {
   simd::Rows rows;
@@ -116,15 +113,14 @@ void Table::renumber_arrivals() {
 }
 
 std::size_t Table::memory_bytes() const {
-  return rows_.bytes().size() + norms_.bytes().size() + ids_.bytes().size() + arrival_.bytes().size() + alive_.words().bytes().size() +
-         map_.memory_bytes() + free_.size() * sizeof(Slot);
+  return rows_.bytes().size() + norms_.bytes().size() + ids_.bytes().size() + arrival_.bytes().size() +
+         alive_.words().bytes().size() + map_.memory_bytes() + free_.size() * sizeof(Slot);
 }
 
 void Table::restore(Parts parts) {
   const std::size_t n = parts.ids.size();
   if (n > kMaxSlots || parts.rows.size() != n * stride_ || parts.arrival.size() != n ||
-      parts.norms.size() != (has_norms() ? n : 0) ||
-      parts.alive.size() != Bitset::words_for(n)) {
+      parts.norms.size() != (has_norms() ? n : 0) || parts.alive.size() != Bitset::words_for(n)) {
     throw CorruptError("the arrays of vectors, ids and liveness differ in length");
   }
   if (n % 64 != 0 && (parts.alive[n / 64] >> (n % 64)) != 0) throw CorruptError("a bit beyond the last row is set");

@@ -15,8 +15,8 @@
 namespace annlib {
 
 /// The rows of an index: for each slot its vector as given, its id, whether it lives, and where it stands in the
-/// order of arrival. A row is the vector's own bytes; under cosine its reciprocal norm is kept too (0 for a zero vector,
-/// whose distance is then 1 to everything).
+/// order of arrival. A row is the vector's own bytes; under cosine its reciprocal norm is kept too (0 for a zero
+/// vector, whose distance is then 1 to everything).
 ///
 /// A slot is hidden when it is made; reveal() gives it its id and makes it part of the index, hide() takes it back.
 /// Not thread-safe: the index that owns the table locks.

@@ -1,5 +1,7 @@
 /// The room codec/: distances of stored vectors against plain arithmetic, and distances of codes against those.
 
+#include "codec/codec.h"
+
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -7,7 +9,6 @@
 #include <string>
 #include <vector>
 
-#include "codec/codec.h"
 #include "codec/space.h"
 #include "core/error.h"
 #include "tests/check.h"
@@ -81,7 +82,8 @@ TEST(stored_distances_are_those_of_the_metric) {
               for (std::uint32_t d = 0; metric != Metric::cosine && d < dim; ++d) {
                 scale += std::pow(std::fabs(a[d]) + std::fabs(b[d]), 2);
               }
-              CHECK_NEAR(found[i], reference_distance(metric, a, b), 2e-6 * scale, "metric ", int(metric), " stored ", int(stored), " dim ", dim);
+              CHECK_NEAR(found[i], reference_distance(metric, a, b), 2e-6 * scale, "metric ", int(metric), " stored ",
+                         int(stored), " dim ", dim);
             }
           }
         }
@@ -142,9 +144,9 @@ TEST(codes_of_odd_data) {
   for (int i = 0; i < 300; ++i) {
     std::vector<float> v(dim);
     for (std::uint32_t d = 0; d < dim; ++d) v[d] = normal(random);
-    v[0] = 7.0f;                                             // constant
-    v[1] *= 1e-3f;                                           // small
-    v[2] *= 100.0f;                                          // large
+    v[0] = 7.0f;                                                // constant
+    v[1] *= 1e-3f;                                              // small
+    v[2] *= 100.0f;                                             // large
     v[3] = random() % 50 == 0 ? 40.0f : 0.1f * normal(random);  // mostly small
     v[4] = 0.0f;
     vectors.add(v.data());

@@ -182,7 +182,8 @@ TEST(whole_replacements_while_others_read) {
     // An add that doubles the index builds another beside it; deleting most of it does too.
     run_beside_readers(*index, 4, [&](std::int64_t thread, unsigned round) {
       const std::int64_t first = 10'000 * (thread + 1);
-      index->add(Vectors::clustered(300, kDim, DType::f32, round).block(), ids_from(first, 300), OnConflict::raise, 2, {});
+      index->add(Vectors::clustered(300, kDim, DType::f32, round).block(), ids_from(first, 300), OnConflict::raise, 2,
+                 {});
       index->remove(ids_from(first, 300), 2);
     });
     CHECK(index->ids() == ids_from(0, 100));

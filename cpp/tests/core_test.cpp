@@ -239,7 +239,8 @@ TEST(parallel_for_has_many_callers) {
   for (int c = 0; c < 6; ++c) {
     callers.emplace_back([&] {
       for (int i = 0; i < 100; ++i) {
-        parallel_for(20, 2, 3, [&](std::size_t begin, std::size_t end, int) { total += static_cast<int>(end - begin); });
+        parallel_for(20, 2, 3,
+                     [&](std::size_t begin, std::size_t end, int) { total += static_cast<int>(end - begin); });
       }
     });
   }

@@ -136,8 +136,9 @@ TEST(hostile_words_of_every_section) {
       for (int attempt = 0; attempt < 60; ++attempt) {
         Bytes bad(good);
         for (std::size_t changes = 1 + random() % 4; changes-- > 0;) {
-          const std::uint32_t words[] = {0, 1, 79, 84, 0x7F800000, 0xFF800000, 0x7FC00000, 0x80000000, 0xFFFFFFFF,
-                                         static_cast<std::uint32_t>(random())};
+          const std::uint32_t words[] = {
+              0,          1,          79,         84,         0x7F800000,
+              0xFF800000, 0x7FC00000, 0x80000000, 0xFFFFFFFF, static_cast<std::uint32_t>(random())};
           const std::size_t at = random() % (place.length / 4) * 4;
           storage::testing::put(bad, place.offset + at, words[random() % std::size(words)]);
         }
@@ -151,7 +152,8 @@ TEST(hostile_words_of_every_section) {
         for (int swaps = 0; swaps < 8; ++swaps) {
           const std::size_t a = place.offset + random() % (place.length / 4) * 4;
           const std::size_t b = place.offset + random() % (place.length / 4) * 4;
-          std::swap_ranges(bad.begin() + static_cast<std::ptrdiff_t>(a), bad.begin() + static_cast<std::ptrdiff_t>(a + 4),
+          std::swap_ranges(bad.begin() + static_cast<std::ptrdiff_t>(a),
+                           bad.begin() + static_cast<std::ptrdiff_t>(a + 4),
                            bad.begin() + static_cast<std::ptrdiff_t>(b));
         }
         storage::testing::reseal(bad);

@@ -37,8 +37,9 @@ std::vector<std::pair<double, std::int64_t>> exact_order(Metric metric, const Ve
 }
 
 /// Share of the k results that are no farther than the k-th of all that pass.
-double recall(const Found& found, Metric metric, const Vectors& vectors, const Vectors& queries,
-              const std::function<bool(std::int64_t)>& passes = [](std::int64_t) { return true; }) {
+double recall(
+    const Found& found, Metric metric, const Vectors& vectors, const Vectors& queries,
+    const std::function<bool(std::int64_t)>& passes = [](std::int64_t) { return true; }) {
   double hits = 0, wanted = 0;
   for (std::size_t q = 0; q < queries.count(); ++q) {
     auto all = exact_order(metric, vectors, queries.row(q));
@@ -72,7 +73,8 @@ TEST(flat_is_exact) {
   for (const Metric metric : kMetrics) {
     for (const DType dtype : kDTypes) {
       for (const std::uint32_t dim : {1u, 5u, 40u}) {
-        const Vectors vectors = Vectors::clustered(300, dim, dtype, dim), queries = Vectors::clustered(20, dim, dtype, 1);
+        const Vectors vectors = Vectors::clustered(300, dim, dtype, dim),
+                      queries = Vectors::clustered(20, dim, dtype, 1);
         FlatIndex index(dim, dtype, metric);
         add(index, vectors, ids_from(0, 300));
         CHECK_EQ(recall(search(index, queries.block(), 10), metric, vectors, queries), 1.0);
@@ -88,7 +90,8 @@ TEST(hnsw_finds_nearly_all) {
       for (const char* codec : {"float32", "float16", "int8"}) {
         if (is_integer(dtype) && std::string(codec) != "float32") continue;
         const std::uint32_t dim = 12;
-        const Vectors vectors = Vectors::clustered(1000, dim, dtype, 3), queries = Vectors::clustered(30, dim, dtype, 3);
+        const Vectors vectors = Vectors::clustered(1000, dim, dtype, 3),
+                      queries = Vectors::clustered(30, dim, dtype, 3);
         HnswIndex index(params_of(dim, dtype, metric, codec));
         add(index, vectors, ids_from(0, 1000));
         CHECK_EQ(index.unreachable(), 0u);
@@ -136,16 +139,17 @@ TEST(radius_search_finds_the_ball) {
           const auto all = exact_order(metric, vectors, queries.row(q));
           const auto radius = static_cast<float>(all[rank].first + 1e-4 * (1 + std::fabs(all[rank].first)));
           const RadiusResult found = index->search_radius(queries.block(q, 1), radius, {.ef = 40});
-          const auto within =
-              static_cast<std::size_t>(std::count_if(all.begin(), all.end(), [&](const auto& a) { return a.first <= radius; }));
+          const auto within = static_cast<std::size_t>(
+              std::count_if(all.begin(), all.end(), [&](const auto& a) { return a.first <= radius; }));
           CHECK_EQ(found.lims.size(), 2u);
           CHECK_EQ(static_cast<std::size_t>(found.lims[1]), found.ids.size());
           CHECK(std::is_sorted(found.distances.begin(), found.distances.end()));
           CHECK(found.distances.empty() || found.distances.back() <= radius);
           // Under an inner product a ball is no ball, and parts of it may lie behind what is outside.
           const double share = metric == Metric::ip ? 0.8 : 0.96;
-          CHECK(static_cast<double>(found.ids.size()) >= share * static_cast<double>(within) && found.ids.size() <= within + 1, "metric ", int(metric), " rank ", rank, " found ", found.ids.size(),
-                " of ", within);
+          CHECK(static_cast<double>(found.ids.size()) >= share * static_cast<double>(within) &&
+                    found.ids.size() <= within + 1,
+                "metric ", int(metric), " rank ", rank, " found ", found.ids.size(), " of ", within);
         }
       }
       CHECK_EQ(index->search_radius(queries.block(0, 2), -Limits::infinity(), {}).ids.size(), 0u);
@@ -248,7 +252,8 @@ TEST(any_history_leaves_what_it_should) {
             if (!again) order.push_back(ids.back());
           }
         } else {
-          ids.assign(present.begin(), present.begin() + static_cast<std::ptrdiff_t>(1 + random() % (present.size() / 3)));
+          ids.assign(present.begin(),
+                     present.begin() + static_cast<std::ptrdiff_t>(1 + random() % (present.size() / 3)));
         }
         if (what < 7 || items.size() < 30) {
           for (const std::int64_t id : ids) {
@@ -273,7 +278,8 @@ TEST(any_history_leaves_what_it_should) {
 }
 
 TEST(deleted_items_cut_nobody_off) {
-  const Vectors vectors = Vectors::clustered(3000, 8, DType::f32, 7), queries = Vectors::clustered(40, 8, DType::f32, 7);
+  const Vectors vectors = Vectors::clustered(3000, 8, DType::f32, 7),
+                queries = Vectors::clustered(40, 8, DType::f32, 7);
   HnswIndex index(params_of(8));
   add(index, vectors, ids_from(0, 3000));
   std::mt19937 random(1);
@@ -304,8 +310,8 @@ TEST(many_equal_vectors_are_one_node) {
     add(index, copies, ids_from(5000, 1000));
     CHECK_EQ(index.counts().twins, 1000u);
     const Found found = search(index, vectors.block(33, 1), 1001, {.ef = 50});
-    const auto equal = static_cast<std::size_t>(std::count_if(
-        found.ids.begin(), found.ids.end(), [](std::int64_t id) { return id == 33 || id >= 5000; }));
+    const auto equal = static_cast<std::size_t>(
+        std::count_if(found.ids.begin(), found.ids.end(), [](std::int64_t id) { return id == 33 || id >= 5000; }));
     CHECK(equal == 1001 || metric == Metric::ip, equal);
     index.remove(std::vector<std::int64_t>{33}, 1);  // its place passes to one of the others
     CHECK_EQ(index.counts().twins, 999u);
