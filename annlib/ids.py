@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from hashlib import blake2b
 from typing import Any
 
@@ -120,11 +120,19 @@ class StringIds:
     def __len__(self) -> int:
         return len(self._strings)
 
-    def strings(self, keys: IntArray) -> NDArray[Any]:
-        """The strings of keys, of the same shape; None for -1."""
-        result = np.empty(keys.size, dtype=object)
-        result[:] = [self._strings.get(key) for key in keys.ravel().tolist()]
-        return result.reshape(keys.shape)
+    def reader(self) -> Callable[[IntArray], NDArray[Any]]:
+        """What gives the strings of keys, in the keys' shape; None for -1.
+
+        It also knows those that are there now and forgotten later: a search may have found them before.
+        """
+        before = self._strings
+
+        def read(keys: IntArray) -> NDArray[Any]:
+            now, result = self._strings, np.empty(keys.size, dtype=object)
+            result[:] = [now[key] if key in now else before.get(key) for key in keys.ravel().tolist()]
+            return result.reshape(keys.shape)
+
+        return read
 
     def sections(self, keys: IntArray) -> dict[str, NDArray[Any]]:
         """What a file keeps: for each key its string, as offsets into UTF-8 text."""

@@ -108,17 +108,24 @@ class Index(ABC):
         with self._write_lock:
             fixed = self._dtype_given or len(self._core) > 0
             block = self._as_block(vectors, self._core.dtype if fixed else None)
-            keys, shown, strings, commit = self._take_ids(ids, len(block))
+            keys, shown, strings = self._take_ids(ids, len(block))
             if strings is not None and on_conflict == "raise":
                 self._require_new(shown, keys)
             core = self._core if self._core.dtype == block.dtype.name else self._make_core(block.dtype.name)
-            with reporter(progress, len(block), f"{type(self).__name__}.add") as report:
-                core.add(block, keys, on_conflict == "update", core_threads, _core_progress(progress, report))
-            self._core = core
+            before = self._strings
             if len(keys):
-                commit()
-                if strings is None:
-                    self._next_id = max(self._next_id, int(keys.max()) + 1)
+                self._strings = strings  # before any search can find the first of them
+            try:
+                with reporter(progress, len(block), f"{type(self).__name__}.add") as report:
+                    core.add(
+                        block, keys, on_conflict == "update", core_threads, _core_progress(progress, report)
+                    )
+            except BaseException:
+                self._strings = before
+                raise
+            self._core = core
+            if strings is None and len(keys):
+                self._next_id = max(self._next_id, int(keys.max()) + 1)
         return shown
 
     def _as_block(self, vectors: ArrayLike, dtype: str | None) -> NDArray[Any]:
@@ -128,10 +135,8 @@ class Index(ABC):
             raise ValueError(f"vectors have dim {block.shape[1]}, the index has dim {self._dim}")
         return block
 
-    def _take_ids(
-        self, ids: Any, count: int
-    ) -> tuple[IntArray, NDArray[Any], StringIds | None, Callable[[], None]]:
-        """Keys for the core, ids for the caller, the kind, and what to do once the core has them."""
+    def _take_ids(self, ids: Any, count: int) -> tuple[IntArray, NDArray[Any], StringIds | None]:
+        """Keys for the core, ids for the caller, and the strings with those of `ids` among them."""
         empty = len(self._core) == 0
         if ids is None:
             if self._strings is not None and not empty:
@@ -139,7 +144,7 @@ class Index(ABC):
             if self._next_id + count > id_forms.END:
                 raise ValueError(f"there is no room for {count} ids after {self._next_id - 1}: give ids")
             keys = np.arange(self._next_id, self._next_id + count, dtype=np.uint64).astype(np.int64)
-            return keys, keys, None, lambda: self._keep_strings(None)
+            return keys, keys, None
         listed, _ = id_forms.as_list(ids)
         if len(listed) != count:
             raise ValueError(f"got {count} vectors and {len(listed)} ids")
@@ -147,21 +152,13 @@ class Index(ABC):
             if self._strings is not None and not empty and count:
                 raise ValueError("this index has string ids, got integers")
             keys = id_forms.as_integers(listed)
-            return keys, keys.copy(), None, lambda: self._keep_strings(None)
+            return keys, keys.copy(), None
         if self._strings is None and not empty:
             raise ValueError("this index has integer ids, got strings")
         table = self._strings if self._strings is not None and not empty else StringIds()
         keys = table.add(str(string) for string in listed)
         id_forms.require_distinct(listed, keys)
-        return (
-            keys,
-            np.array([str(s) for s in listed], dtype=object),
-            table,
-            lambda: self._keep_strings(table),
-        )
-
-    def _keep_strings(self, table: StringIds | None) -> None:
-        self._strings = table
+        return keys, np.array([str(s) for s in listed], dtype=object), table
 
     def _require_new(self, strings: NDArray[Any], keys: IntArray) -> None:
         known = self._core.contains(keys)
@@ -193,8 +190,9 @@ class Index(ABC):
                 id_forms.require_distinct(listed, keys)
         return keys, single
 
-    def _shown(self, keys: IntArray) -> NDArray[Any]:
-        return keys if self._strings is None else self._strings.strings(keys)
+    def _reader(self) -> Callable[[IntArray], NDArray[Any]]:
+        """What makes the user's ids of keys that the core finds from now on, whatever is deleted meanwhile."""
+        return _as_they_are if self._strings is None else self._strings.reader()
 
     def update(
         self, ids: Any, vectors: ArrayLike, attributes: Any = None, threads: int | None = None
@@ -214,7 +212,7 @@ class Index(ABC):
         with self._write_lock:
             keys, _ = self._known_keys(ids)
             self._core.remove(keys, as_threads(threads))
-            # Strings of deleted items stay while searches that found them may still want them.
+            # Seldom enough that it costs little.
             if self._strings is not None and len(self._strings) > 2 * len(self._core) + 1024:
                 self._strings.keep_only(self._core.ids().tolist())
 
@@ -281,10 +279,11 @@ class Index(ABC):
         return self._keys(id_forms.as_list(ids)[0])
 
     def _search(self, block: NDArray[Any], k: int, ef: int, chosen: CoreFilter, threads: int) -> SearchResult:
+        read = self._reader()
         keys, distances, counts, cost = self._core.search(
             block, k, ef, chosen.mask, chosen.ids, threads, False
         )
-        return SearchResult(keys if self._strings is None else self._shown(keys), distances, counts, cost)
+        return SearchResult(read(keys), distances, counts, cost)
 
     def _search_each(self, block: NDArray[Any], k: int, ef: int, each: Any, threads: int) -> SearchResult:
         queries = np.atleast_2d(block)
@@ -324,10 +323,11 @@ class Index(ABC):
             raise ValueError(f"radius must be a number, got {radius!r}")
         ef = self._effort(ef_search, None, block, 1)
         chosen = EVERYTHING if filter is None else filters.lower(filter, self._filter_keys)
+        read = self._reader()
         lims, keys, distances, cost = self._core.search_radius(
             block, float(radius), ef, chosen.mask, chosen.ids, as_threads(threads)
         )
-        return RadiusResult(lims, self._shown(keys), distances, cost)
+        return RadiusResult(lims, read(keys), distances, cost)
 
     # -- looking -------------------------------------------------------------------------------------------------
 
@@ -343,7 +343,8 @@ class Index(ABC):
     @property
     def ids(self) -> NDArray[Any]:
         """The ids by order of arrival, shape (len(index),); row i of a mask filter is for ``index.ids[i]``."""
-        return self._shown(self._core.ids())
+        read = self._reader()
+        return read(self._core.ids())
 
     def __contains__(self, ids: object) -> bool:
         try:
@@ -415,6 +416,10 @@ class Index(ABC):
             f"{type(self).__name__}(dim={self._dim}, metric={self._metric!r}, dtype={self._core.dtype!r}, "
             f"size={len(self)})"
         )
+
+
+def _as_they_are(keys: IntArray) -> NDArray[Any]:
+    return keys
 
 
 def _core_progress(progress: Progress, report: Callable[[int], None]) -> Callable[[int, int], None] | None:

@@ -20,7 +20,7 @@ from .index import Index
 def save(index: Index, path: str | os.PathLike[str]) -> None:
     """Write an index to one file, atomically; OSError leaves the old file whole."""
     with index._write_lock:
-        index._core.write(os.fspath(path), _extra_sections(index))
+        index._core.write(os.fsencode(path), _extra_sections(index))
 
 
 def to_bytes(index: Index) -> bytes:
@@ -49,7 +49,7 @@ def load(path: str | os.PathLike[str], mmap: bool = False, verify: bool = True) 
         The file was written by a newer version of annlib.
     OSError
     """
-    return _from_container(_core.Container.open(os.fspath(path), mmap, verify))
+    return _from_container(_core.Container.open(os.fsencode(path), mmap, verify))
 
 
 def from_bytes(data: bytes) -> Index:
@@ -59,7 +59,7 @@ def from_bytes(data: bytes) -> Index:
 
 def verify(path: str | os.PathLike[str]) -> list[str]:
     """What is wrong with an index file, one line for each thing; empty if it is sound. OSError if it cannot be read."""
-    problems = _core.verify_container(os.fspath(path))
+    problems = _core.verify_container(os.fsencode(path))
     if problems:
         return list(problems)
     try:
@@ -71,7 +71,7 @@ def verify(path: str | os.PathLike[str]) -> list[str]:
 
 def info(path: str | os.PathLike[str]) -> dict[str, Any]:
     """What an index file holds: kind, format version, sizes, sections, and the index's parameters. Errors as `load`."""
-    file = _core.Container.open(os.fspath(path), False, True)
+    file = _core.Container.open(os.fsencode(path), False, True)
     sections = [
         {"name": s.name, "dtype": s.dtype, "shape": list(s.shape), "offset": s.offset, "length": s.length}
         for s in file.sections

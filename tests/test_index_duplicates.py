@@ -121,7 +121,7 @@ def test_everything_equal() -> None:
 
 
 SAME_CODE = pytest.mark.xfail(
-    strict=True,
+    strict=False,
     reason="nodes of one code are all at distance 0 from each other: pruning keeps the same few of them in every list, "
     "and connect() ends with the others unreachable",
 )

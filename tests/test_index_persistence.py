@@ -146,6 +146,24 @@ def test_saving_over_and_beside(tmp_path: Path, kind: type[annlib.FlatIndex]) ->
     assert os.listdir(tmp_path) == ["x.ann"]
 
 
+@pytest.mark.parametrize("name", ["Ünï cødé 日本.ann", os.fsdecode(b"no \xff\xfe utf-8.ann")])
+def test_names_of_files(tmp_path: Path, name: str, kind: type[annlib.FlatIndex]) -> None:
+    path, index = tmp_path / name, kind.build(vectors(9, 3))
+    with pytest.raises(FileNotFoundError) as raised:
+        annlib.load(path)
+    assert raised.value.filename == str(path)
+    index.save(path)
+    assert os.listdir(tmp_path) == [name]
+    assert annlib.load(os.fsencode(path)).digest() == index.digest()  # type: ignore[arg-type]
+    assert annlib.verify(path) == [] and annlib.info(path)["size"] == 9
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(annlib.CorruptIndexError):
+        annlib.load(path)
+    assert annlib.verify(path)
+    with pytest.raises(ValueError, match="NUL"):
+        index.save(f"{tmp_path}/a\0b")
+
+
 def run(script: str, *arguments: object) -> str:
     """A Python process of its own; its output."""
     done = subprocess.run(

@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from reference import assert_well_formed, nearest, recall, vectors
+from reference import assert_well_formed, found_by, nearest, recall, vectors
 
 import annlib
 
@@ -87,10 +87,6 @@ def test_forks_while_other_indexes_are_searched() -> None:
         done.set()
         for thread in threads:
             thread.join()
-
-
-def found_by(index: annlib.Index, queries: np.ndarray) -> list[list[int]]:
-    return index.search(queries, k=3, threads=2).ids.tolist()
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])
@@ -186,7 +182,7 @@ import os, signal, sys, threading, time, numpy, annlib
 train = numpy.random.default_rng(0).standard_normal((60_000, 64), dtype=numpy.float32)
 index = annlib.HNSWIndex(64)
 if {when!r} != "build":
-    index.add(train[: 2_000 if {when!r} == "add" else 30_000], threads=2)
+    index.add(train[: 2_000 if {when!r} == "add" else 20_000], threads=2)
 ids, digest = index.ids.tolist(), index.digest()
 threading.Timer(0.4, os.kill, (os.getpid(), signal.SIGINT)).start()
 start = time.monotonic()

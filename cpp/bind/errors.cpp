@@ -6,10 +6,13 @@
 namespace annlib::bind {
 namespace {
 
-// What a damaged file holds may stand in the message, and need not be UTF-8.
+// What a damaged file or the name of a file holds may stand in the message, and need not be UTF-8.
+PyObject* text_of(const std::exception& error) {
+  return PyUnicode_DecodeUTF8(error.what(), static_cast<py::ssize_t>(std::strlen(error.what())), "replace");
+}
+
 void set_error(PyObject* type, const std::exception& error) {
-  const auto text = py::reinterpret_steal<py::object>(
-      PyUnicode_DecodeUTF8(error.what(), static_cast<py::ssize_t>(std::strlen(error.what())), "replace"));
+  const auto text = py::reinterpret_steal<py::object>(text_of(error));
   if (text) PyErr_SetObject(type, text.ptr());
 }
 
@@ -35,8 +38,8 @@ void register_errors(py::module_& m) {
     } catch (const VersionError& error) {
       set_error(version, error);
     } catch (const OsError& error) {
-      const py::object value = py::reinterpret_steal<py::object>(
-          PyObject_CallFunction(PyExc_OSError, "iss", error.errno_code, error.what(), error.path.c_str()));
+      const py::object value = py::reinterpret_steal<py::object>(PyObject_CallFunction(
+          PyExc_OSError, "iNN", error.errno_code, text_of(error), PyUnicode_DecodeFSDefault(error.path.c_str())));
       if (value) PyErr_SetObject(reinterpret_cast<PyObject*>(Py_TYPE(value.ptr())), value.ptr());
     }
   });

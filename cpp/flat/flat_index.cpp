@@ -30,6 +30,7 @@ void FlatIndex::insert(const VectorBlock& vectors, std::span<const std::int64_t>
       if (progress) progress(last, vectors.count);
     }
   } catch (...) {
+    std::lock_guard writing(lock_);
     for (Slot slot : fresh) table_.release(slot);
     throw;
   }

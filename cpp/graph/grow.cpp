@@ -12,6 +12,8 @@ namespace {
 
 // One group of lists is prepared while readers go on, and then written in one go.
 constexpr std::size_t kPublishLists = 4096;
+// The effort of a search that is to find a node: less than anybody searches with.
+constexpr std::size_t kProbeEf = 16;
 
 }  // namespace
 
@@ -217,15 +219,30 @@ void Grower::force_link(const Layer& layer, Slot node, Slot to) {
   publish_([&] { links[std::min(degree, layer.width - 1)] = to; });
 }
 
-void Grower::ensure_inbound(const Layer& layer, std::span<const Slot> nodes) {
-  for (Slot node : nodes) {
-    const Slot* own = layer.links(node);
-    const std::uint32_t degree = layer.degree(node);
-    const bool found = std::any_of(own, own + degree, [&](Slot neighbour) {
-      const Slot* theirs = layer.links(neighbour);
-      return std::find(theirs, theirs + layer.degree(neighbour), node) != theirs + layer.degree(neighbour);
-    });
-    if (!found && degree > 0) force_link(layer, own[0], node);
+// Where a small search for a node's own vector comes out: at the node, or at the nearest that was found instead.
+Slot Grower::walk_end(const Hierarchy& graph, Slot node, Worker& worker) {
+  Scratch& s = worker.search;
+  const Scan scan = options_.space->prepare_row(node, s.query);
+  s.visited.reset(graph.slots());
+  s.pool.reset(kProbeEf);
+  enter(scan, graph.approach(scan, 0, s), AcceptAll{}, s);
+  beam_search(graph.layer(0), scan, AcceptAll{}, std::numeric_limits<std::uint64_t>::max(), s);
+  for (std::size_t i = 0; i < s.pool.size(); ++i) {
+    if (s.pool[i].slot() == node) return node;
+  }
+  return s.pool[0].slot();
+}
+
+void Grower::ensure_found(const Hierarchy& graph, std::span<const Slot> nodes) {
+  std::vector<Slot> ends(nodes.size());
+  parallel_for(nodes.size(), 16, options_.threads, [&](std::size_t begin, std::size_t end, int w) {
+    for (std::size_t i = begin; i < end; ++i) ends[i] = walk_end(graph, nodes[i], worker(w));
+  });
+  for (std::size_t i = 0; i < nodes.size(); ++i) {
+    if (ends[i] == nodes[i]) continue;
+    // A link made for one of them since may lead to this one too.
+    const Slot end = walk_end(graph, nodes[i], worker(0));
+    if (end != nodes[i]) force_link(graph.layer(0), end, nodes[i]);
   }
 }
 

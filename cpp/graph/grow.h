@@ -50,8 +50,10 @@ class Grower {
   /// Gives `node`'s list a link to `to`, in place of its longest if it is full.
   void force_link(const Layer& layer, Slot node, Slot to);
 
-  /// Nodes of `nodes` to which none of their own neighbours leads back get such a link from the nearest.
-  void ensure_inbound(const Layer& layer, std::span<const Slot> nodes);
+  /// Sees to it that a search finds each of `nodes`, which are linked already: where the walk for one ends elsewhere,
+  /// the node at which it ends gets a link to it. A node far from all that was there before needs that: nobody's list
+  /// may have kept it, or only the lists of nodes to which the walk does not come.
+  void ensure_found(const Hierarchy& graph, std::span<const Slot> nodes);
 
  private:
   struct Worker;
@@ -61,6 +63,7 @@ class Grower {
     friend auto operator<=>(const Back&, const Back&) = default;
   };
 
+  Slot walk_end(const Hierarchy& graph, Slot node, Worker& worker);
   void choose(const Hierarchy& above, const Layer& layer, Slot node, Worker& worker);
   void link_back(const Layer& layer, std::vector<Back>& back);
   template <class Make>

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -53,7 +54,7 @@ class HnswIndex final : public Index {
                   std::size_t matches, Scratch& s) const override;
   std::string kind() const override { return "hnsw"; }
   void append_sections(storage::SectionList& sections) const override;
-  std::size_t other_memory_bytes() const override { return state_->memory_bytes() + content_.memory_bytes(); }
+  std::size_t other_memory_bytes() const override { return state_->memory_bytes() + content_bytes_; }
 
  private:
   void restore(const std::shared_ptr<const storage::Container>& file, Slot entry);
@@ -71,6 +72,7 @@ class HnswIndex final : public Index {
   std::vector<Slot> append_rows(const VectorBlock& vectors, int threads);
   void match_twins(std::span<const Slot> fresh, std::vector<Slot>& leaders);
   void link(std::vector<BuildItem> items, int threads, const Progress& progress);
+  void reconnect_living();
   void drop_item(Slot slot);
   // maintain.cpp
   void maintain(std::size_t changes, int threads);
@@ -87,6 +89,7 @@ class HnswIndex final : public Index {
   std::unique_ptr<HnswState> state_;
   // The writer's own: nodes by content, made at the first insertion into a built graph; empty until then.
   SlotHash content_;
+  std::atomic<std::size_t> content_bytes_{0};  ///< its size, for readers
   bool content_known_ = false;
   std::size_t changes_since_connect_ = 0;
   std::size_t upper_built_for_ = 0;  ///< live items when the upper layers were last built as a whole

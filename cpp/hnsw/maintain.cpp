@@ -23,7 +23,7 @@ void HnswIndex::maintain(std::size_t changes, int threads) {
     return;
   }
   if (state.dead * 5 > live) consolidate(threads);
-  if (live * 4 > upper_built_for_ * 5) rebuild_upper(threads);
+  if (live * 16 > upper_built_for_ * 17) rebuild_upper(threads);
   changes_since_connect_ += changes;
   if (changes_since_connect_ * 10 > live) {
     connect(state.graph, state.nodes, state.walk(), params_.ef_construction, publisher());

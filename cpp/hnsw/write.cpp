@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "core/error.h"
+#include "graph/connect.h"
 #include "hnsw/hnsw_index.h"
 
 namespace annlib {
@@ -37,6 +38,7 @@ void HnswIndex::replace_state(std::unique_ptr<HnswState> fresh) {
     state_.swap(fresh);
   }
   content_ = SlotHash();
+  content_bytes_ = 0;
   content_known_ = false;
   changes_since_connect_ = 0;
   upper_built_for_ = state_->table.live();
@@ -93,12 +95,15 @@ void HnswIndex::insert(const VectorBlock& vectors, std::span<const std::int64_t>
     link(std::move(nodes), threads, progress);
   } catch (...) {
     // What was linked stays as dead nodes; the rest is free again. Nothing of it was ever visible.
-    std::lock_guard writing(lock_);
-    for (Slot slot : fresh) {
-      if (!state_->nodes.test(slot)) state_->table.release(slot);
+    {
+      std::lock_guard writing(lock_);
+      for (Slot slot : fresh) {
+        if (!state_->nodes.test(slot)) state_->table.release(slot);
+      }
     }
     content_known_ = false;
     changes_since_connect_ = state_->table.slots();
+    reconnect_living();
     throw;
   }
   {
@@ -174,6 +179,7 @@ void HnswIndex::match_twins(std::span<const Slot> fresh, std::vector<Slot>& lead
     leaders.push_back(content_.find(table.content_hash(slot), same));
     if (leaders.back() == kNoSlot) content_.insert(slot, content_hash());
   }
+  content_bytes_ = content_.memory_bytes();
 }
 
 void HnswIndex::link(std::vector<BuildItem> items, int threads, const Progress& progress) {
@@ -210,7 +216,17 @@ void HnswIndex::link(std::vector<BuildItem> items, int threads, const Progress& 
     state.graph.set_entry(nodes.front());
   }
   if (!rest.empty()) add(rest);
-  grower.ensure_inbound(state.graph.layer(0), nodes);
+  grower.ensure_found(state.graph, nodes);
+}
+
+// Links to nodes that then stayed dead may have taken the places of the only ones that led to others.
+void HnswIndex::reconnect_living() {
+  HnswState& state = *state_;
+  Bitset living(state.nodes.size());
+  state.nodes.for_each([&](std::size_t node) {
+    if (state.table.alive(static_cast<Slot>(node))) living.set(node);
+  });
+  connect(state.graph, living, state.walk(), params_.ef_construction, publisher());
 }
 
 // Under lock_. The slot of an item that leads twins passes to one of them: the graph keeps its node.

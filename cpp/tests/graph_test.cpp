@@ -351,13 +351,14 @@ TEST(connect_reaches_nodes_without_links) {
   CHECK_EQ(reachable(empty).count(), 0u);
 }
 
-TEST(ensure_inbound_gives_everybody_a_link) {
+TEST(ensure_found_gives_a_link_to_what_no_walk_finds) {
   Plane plane(Vectors::clustered(100, 6));
   const Layer layer = plane.graph.layer(0);
-  for (Slot i = 1; i < 100; ++i) layer.links(i)[0] = i - 1;  // nobody leads to 99, and nobody leads back
+  for (Slot i = 1; i < 100; ++i) layer.links(i)[0] = i - 1;  // all lead away from 99
   const std::vector<Slot> last{99};
-  Grower(plane.options, kPublish, {}).ensure_inbound(layer, last);
-  CHECK(links_of(layer, 98) == (std::vector<Slot>{97, 99}));
+  plane.graph.set_entry(0);
+  Grower(plane.options, kPublish, {}).ensure_found(plane.graph, last);
+  CHECK(links_of(layer, 0) == (std::vector<Slot>{99}));  // where the walk ended, having no way on
 }
 
 // Layers
