@@ -87,7 +87,7 @@ def test_what_a_calibration_tells() -> None:
     assert len(calibration.ef) == len(calibration.recall) == len(calibration.distances)
     queries = vectors(200, 16, seed=1)
     exact = nearest(train, queries, "l2", 5)[1]
-    for ef, told in zip(calibration.ef, calibration.recall, strict=False):
+    for ef, told in zip(calibration.ef, calibration.recall, strict=True):
         assert recall(index.search(queries, k=5, ef_search=ef).distances, exact) == pytest.approx(
             told, abs=0.003
         )

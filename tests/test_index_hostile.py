@@ -49,7 +49,7 @@ INDEXES = {
 def test_thousands_of_forgeries(name: str, tmp_path: Path) -> None:
     INDEXES[name]().save(tmp_path / "x.ann")
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", str(Path(__file__).with_name("hostile.py")), str(tmp_path / "x.ann"), "0", "1500"],
+        [sys.executable, "-W", "ignore", str(Path(__file__).with_name("hostile.py")), str(tmp_path / "x.ann"), "0", "1000"],
         capture_output=True, text=True, timeout=280,
         env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "PYTHONFAULTHANDLER": "1"},
     )  # fmt: skip
@@ -57,7 +57,7 @@ def test_thousands_of_forgeries(name: str, tmp_path: Path) -> None:
     assert done.returncode == 0, tail
     outcomes = json.loads(done.stdout)
     # Both must come about, else the forger has lost its touch.
-    assert outcomes["CorruptIndexError"] > 300 and outcomes["used"] > 100, tail
+    assert outcomes["CorruptIndexError"] > 300 and outcomes["used"] > 80, tail
 
 
 def refuse(data: bytes, says: str) -> None:
