@@ -185,4 +185,4 @@ def test_as_a_process(folder: Path) -> None:
     done = subprocess.run([*run, "info", "none.ann"], cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "none.ann" in done.stderr and "Traceback" not in done.stderr
-    assert subprocess.run([*run, "--help"], capture_output=True, check=False).returncode == 0
+    assert subprocess.run([*run, "--help"], cwd=folder, capture_output=True, check=False).returncode == 0
