@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -51,3 +53,12 @@ def rng() -> np.random.Generator:
 def arxiv_bulk(arxiv: Data) -> annlib.HNSWIndex:
     """Not to be changed."""
     return annlib.HNSWIndex.build(arxiv.train, metric=arxiv.metric, ef_construction=ARXIV_EF)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def away_from_the_checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Processes that tests start import from where they stand, and the checkout's annlib has no compiled core."""
+    before = Path.cwd()
+    os.chdir(tmp_path_factory.mktemp("away"))
+    yield
+    os.chdir(before)

@@ -15,8 +15,8 @@ SMALL: dict[str, Any] = {"M": 12, "ef_construction": 80}
 
 ISLANDS = pytest.mark.xfail(
     strict=False,
-    reason="a cluster none of whose nodes is on an upper layer is not found by the walk, though it can be reached: "
-    "its queries have recall 0",
+    reason="the walk ends in a cluster near the right one: its own is reached by links, but by none that the walk takes, "
+    "and then a query has recall 0. Bulk builds link clusters while few nodes are there",
 )
 
 
@@ -59,8 +59,11 @@ def quartiles(local_dimension: Array) -> dict[str, Array]:
 
 
 @pytest.fixture(scope="module")
-def cluster_bulk(clusters: Data) -> annlib.HNSWIndex:
-    return annlib.HNSWIndex.build(clusters.train, metric=clusters.metric, **SMALL)
+def cluster_bulks(clusters: Data) -> dict[str, annlib.HNSWIndex]:
+    return {
+        name: annlib.HNSWIndex.build(clusters.train, metric=clusters.metric, **options)
+        for name, options in (("small", SMALL), ("default", {}))
+    }
 
 
 @pytest.fixture(scope="module")
@@ -73,22 +76,28 @@ def cluster_orders(clusters: Data) -> dict[str, Array]:
 
 
 @pytest.mark.parametrize(
-    ("name", "piece"),
+    ("graph", "name", "piece"),
     [
-        ("random", 100),
-        ("random", 1000),
-        pytest.param("cluster", 100, marks=ISLANDS),
-        pytest.param("cluster", 1000, marks=ISLANDS),
-        pytest.param("lid", 1000, marks=ISLANDS),
-        pytest.param("coordinate", 1000, marks=ISLANDS),
+        ("small", "random", 100),
+        ("default", "lid", 1000),
+        ("default", "coordinate", 1000),
+        pytest.param("default", "cluster", 1000, marks=ISLANDS),
+        pytest.param("small", "cluster", 100, marks=ISLANDS),
+        pytest.param("small", "lid", 1000, marks=ISLANDS),
+        pytest.param("small", "coordinate", 1000, marks=ISLANDS),
     ],
 )
 def test_clusters_added_in_pieces(
-    clusters: Data, cluster_bulk: annlib.HNSWIndex, cluster_orders: dict[str, Array], name: str, piece: int
+    clusters: Data,
+    cluster_bulks: dict[str, annlib.HNSWIndex],
+    cluster_orders: dict[str, Array],
+    graph: str,
+    name: str,
+    piece: int,
 ) -> None:
-    index = grown(clusters, cluster_orders[name], piece, **SMALL)
+    index = grown(clusters, cluster_orders[name], piece, **(SMALL if graph == "small" else {}))
     by = quartiles(lid(np.sqrt(clusters.distances)))
-    assert_as_good(index, cluster_bulk, clusters, by)
+    assert_as_good(index, cluster_bulks[graph], clusters, by)
 
 
 @pytest.mark.parametrize("name", ["cluster", "coordinate"])

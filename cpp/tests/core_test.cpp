@@ -314,8 +314,8 @@ TEST(slot_hash_against_a_map) {
       CHECK_EQ(set.size(), expected.size());
     }
     set.reserve(5000, hash);
-    for (const auto& [key, slot] : expected) {
-      CHECK_EQ(set.find(hash_of(key), [&](Slot other) { return keys[other] == key; }), slot);
+    for (const auto& item : expected) {
+      CHECK_EQ(set.find(hash_of(item.first), [&](Slot other) { return keys[other] == item.first; }), item.second);
     }
   }
 }
