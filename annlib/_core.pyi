@@ -91,7 +91,15 @@ class FlatIndex(Index):
 
 class HnswIndex(Index):
     def __init__(
-        self, dim: int, dtype: str, metric: str, M: int, ef_construction: int, codec: str, seed: int
+        self,
+        dim: int,
+        dtype: str,
+        metric: str,
+        M: int,
+        ef_construction: int,
+        codec: str,
+        seed: int,
+        layout: str,
     ) -> None: ...
     @staticmethod
     def open(file: Container) -> HnswIndex: ...
@@ -101,6 +109,10 @@ class HnswIndex(Index):
     def ef_construction(self) -> int: ...
     @property
     def seed(self) -> int: ...
+    @property
+    def layout_asked(self) -> str: ...
+    @property
+    def layout(self) -> str: ...
     @property
     def codec_asked(self) -> str: ...
     @property

@@ -103,7 +103,14 @@ def _from_container(file: _core.Container) -> Index:
     if file.kind == HNSWIndex.kind:
         core = _core.HnswIndex.open(file)
         index = HNSWIndex(
-            core.dim, core.metric, core.M, core.ef_construction, core.codec_asked, core.dtype, core.seed
+            core.dim,
+            core.metric,
+            core.M,
+            core.ef_construction,
+            core.codec_asked,
+            core.dtype,
+            core.seed,
+            core.layout_asked,
         )
         index._core = core
     elif file.kind == FlatIndex.kind:

@@ -75,6 +75,17 @@ py::tuple search_radius(const Index& index, const py::array& queries, float radi
                         array_of(std::move(result.distances)), tuple_of(result.cost));
 }
 
+constexpr const char* kLayouts[] = {"auto", "plain", "fused"};
+
+Layout parse_layout(const std::string& name) {
+  for (std::size_t i = 0; i < std::size(kLayouts); ++i) {
+    if (name == kLayouts[i]) return static_cast<Layout>(i);
+  }
+  throw ValueError("unknown layout '" + name + "'; there are: auto, plain, fused");
+}
+
+std::string layout_name(Layout layout) { return kLayouts[static_cast<std::size_t>(layout)]; }
+
 py::array get(const Index& index, const IdArray& ids) {
   py::array out(py::dtype(name_of(index.dtype())), {ids.size(), static_cast<py::ssize_t>(index.dim())});
   auto* data = static_cast<std::byte*>(out.mutable_data());
@@ -214,7 +225,8 @@ void bind_indexes(py::module_& m) {
 
   py::class_<HnswIndex, Index, std::shared_ptr<HnswIndex>>(m, "HnswIndex")
       .def(py::init([](std::uint32_t dim, const std::string& dtype, const std::string& metric, std::uint32_t big_m,
-                       std::uint32_t ef_construction, const std::string& codec, std::uint64_t seed) {
+                       std::uint32_t ef_construction, const std::string& codec, std::uint64_t seed,
+                       const std::string& layout) {
              HnswParams params;
              params.dim = dim;
              params.dtype = parse_dtype(dtype);
@@ -223,14 +235,17 @@ void bind_indexes(py::module_& m) {
              params.ef_construction = ef_construction;
              params.codec = codec;
              params.seed = seed;
+             params.layout = parse_layout(layout);
              return std::make_shared<HnswIndex>(params);
            }),
            py::arg("dim"), py::arg("dtype"), py::arg("metric"), py::arg("M"), py::arg("ef_construction"),
-           py::arg("codec"), py::arg("seed"))
+           py::arg("codec"), py::arg("seed"), py::arg("layout"))
       .def_static("open", &open<HnswIndex>, py::arg("file"))
       .def_property_readonly("M", [](const HnswIndex& index) { return index.params().m; })
       .def_property_readonly("ef_construction", [](const HnswIndex& index) { return index.params().ef_construction; })
       .def_property_readonly("seed", [](const HnswIndex& index) { return index.params().seed; })
+      .def_property_readonly("layout_asked", [](const HnswIndex& index) { return layout_name(index.params().layout); })
+      .def_property_readonly("layout", [](const HnswIndex& index) { return layout_name(index.layout()); })
       .def_property_readonly("codec_asked", [](const HnswIndex& index) { return index.params().codec; })
       .def_property_readonly("codec", [](const HnswIndex& index) { return index.codec().name; })
       .def_property_readonly("codec_reason", [](const HnswIndex& index) { return index.codec().reason; })

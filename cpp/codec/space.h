@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "core/buffer.h"
+#include "core/prefetch.h"
 #include "core/types.h"
 #include "simd/simd.h"
 #include "table/table.h"
@@ -19,6 +20,9 @@ struct Scan {
   simd::Scorer scorer;
 
   void score(const Slot* slots, std::size_t n, float* out) const { scorer.ids(query, rows, slots, n, out); }
+  __attribute__((always_inline)) void prefetch_row(Slot slot) const {
+    prefetch(rows.data + slot * rows.stride, rows.prefetch_bytes);
+  }
   void score_range(Slot first, std::size_t n, float* out) const { scorer.range(query, rows, first, n, out); }
 };
 

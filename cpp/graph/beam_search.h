@@ -1,12 +1,16 @@
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <vector>
 
 #include "codec/space.h"
 #include "core/candidate.h"
+#include "core/prefetch.h"
 #include "core/types.h"
+#include "graph/frontier.h"
 #include "graph/layer.h"
 #include "graph/pool.h"
 #include "graph/visited.h"
@@ -18,21 +22,28 @@ struct SearchCost {
   std::uint64_t distances = 0;  ///< distances computed on the walk
   std::uint64_t hops = 0;       ///< nodes expanded
   std::uint64_t reranked = 0;   ///< exact distances computed afterwards
+  std::uint64_t estimates = 0;  ///< neighbours scored by their codes
   SearchCost& operator+=(const SearchCost& other) {
     distances += other.distances;
     hops += other.hops;
     reranked += other.reranked;
+    estimates += other.estimates;
     return *this;
   }
+  /// What the walk cost, in distances: estimates lie in a row, a distance is a row of its own out of order.
+  std::uint64_t in_distances() const { return distances + estimates / 8; }
 };
 
 /// Everything one search writes to; pooled and reused, so that a query allocates nothing.
 struct Scratch {
   Pool pool;
   Visited visited;
-  QueryBuffer query, row;
+  QueryBuffer query, row, tables;
   std::vector<Slot> slots;  ///< what is about to be scored
   std::vector<float> distances;
+  Frontier frontier;
+  std::vector<float> least;         ///< of KthDistance
+  std::vector<Candidate> expanded;  ///< by walk_codes(): the nodes whose distances it knows
   std::vector<Candidate> found;
   TopK nearest;
   SearchCost cost;
@@ -45,9 +56,8 @@ struct Scratch {
   }
 };
 
-inline void prefetch_links(const Layer& layer, Slot slot) {
-  const auto* row = reinterpret_cast<const char*>(layer.links(slot));
-  for (std::size_t byte = 0; byte < layer.width * sizeof(Slot); byte += 64) __builtin_prefetch(row + byte);
+__attribute__((always_inline)) inline void prefetch_links(const Layer& layer, Slot slot) {
+  prefetch(layer.links(slot), layer.width * sizeof(Slot));
 }
 
 struct AcceptAll {
@@ -65,32 +75,56 @@ void enter(const Scan& scan, Slot start, const Accept& accept, Scratch& s) {
   if (s.pool.admits(c)) s.pool.insert(c);
 }
 
-/// The one graph search: best-first over a layer from the candidates in s.pool, until none of them is left to expand
-/// (Malkov & Yashunin, arXiv 1603.09320, Algorithm 2). `accept(slot)` tells whether a node may be a result; nodes
-/// that may not are walked over. Stops early, returning false, once `budget` distances were computed.
+/// Expands a node by scoring those of its neighbours that were not seen before. `accept(slot)` tells whether a node may
+/// be a result; nodes that may not are walked over.
 template <class Accept>
-bool beam_search(const Layer& layer, const Scan& scan, const Accept& accept, std::uint64_t budget, Scratch& s) {
-  s.need(layer.width);
-  Slot* fresh = s.slots.data();
-  float* distances = s.distances.data();
-  while (s.pool.has_next()) {
-    const Slot* links = layer.links(s.pool.pop().slot());
+class ScoreLinks {
+ public:
+  ScoreLinks(const Layer& layer, const Scan& scan, const Accept& accept)
+      : layer_(layer), scan_(scan), accept_(accept) {}
+
+  void operator()(Candidate node, Scratch& s) const {
+    const Slot* links = layer_.links(node.slot());
+    Slot* fresh = s.slots.data();
+    float* distances = s.distances.data();
     std::size_t n = 0;
-    for (std::uint32_t i = 0; i < layer.width && links[i] != kNoSlot; ++i) {
+    for (std::uint32_t i = 0; i < layer_.width && links[i] != kNoSlot; ++i) {
       fresh[n] = links[i];
       n += s.visited.insert(links[i]);
     }
-    if (s.pool.has_next()) prefetch_links(layer, s.pool.peek().slot());
-    scan.score(fresh, n, distances);
+    if (s.pool.has_next()) prefetch_links(layer_, s.pool.peek().slot());
+    scan_.score(fresh, n, distances);
     s.cost.distances += n;
     ++s.cost.hops;
     for (std::size_t i = 0; i < n; ++i) {
       if (!s.pool.admits(Candidate(distances[i], fresh[i]))) continue;
-      if (s.pool.insert(Candidate(distances[i], fresh[i], accept(fresh[i])))) prefetch_links(layer, fresh[i]);
+      if (s.pool.insert(Candidate(distances[i], fresh[i], accept_(fresh[i])))) prefetch_links(layer_, fresh[i]);
     }
-    if (s.cost.distances > budget) return false;
+  }
+
+ private:
+  const Layer& layer_;
+  const Scan& scan_;
+  const Accept& accept_;
+};
+
+/// The one graph search: best-first from the candidates in s.pool until none of them is left to expand (Malkov &
+/// Yashunin, arXiv 1603.09320, Algorithm 2). `expand(candidate, s)` puts what a node leads to into the pool. Stops
+/// early, returning false, once it has cost more than `budget` distances.
+template <class Expand>
+bool beam_search(const Expand& expand, std::uint64_t budget, Scratch& s) {
+  while (s.pool.has_next()) {
+    expand(s.pool.pop(), s);
+    if (s.cost.in_distances() > budget) return false;
   }
   return true;
+}
+
+/// The search that builds and mends a layer: by distances, all nodes accepted, to the end.
+inline void beam_search(const Layer& layer, const Scan& scan, Scratch& s) {
+  const AcceptAll all;
+  s.need(layer.width);
+  beam_search(ScoreLinks<AcceptAll>(layer, scan, all), std::numeric_limits<std::uint64_t>::max(), s);
 }
 
 /// Walks downhill on a layer until no neighbour is nearer: the way through the upper layers. `distance` is that of

@@ -1,7 +1,6 @@
 #include "graph/connect.h"
 
 #include <algorithm>
-#include <limits>
 #include <set>
 #include <utility>
 #include <vector>
@@ -62,9 +61,12 @@ std::size_t connect(Hierarchy& graph, const Bitset& nodes, const Space& space, s
       s.pool.reset(ef);
       const Scan scan = space.prepare_row(node, s.query);
       enter(scan, graph.entry(), AcceptAll{}, s);
-      beam_search(layer, scan, AcceptAll{}, std::numeric_limits<std::uint64_t>::max(), s);
+      beam_search(layer, scan, s);
       const auto mend = [&](Slot from, std::uint32_t place) {
-        publish([&] { layer.links(from)[place] = node; });
+        publish([&] {
+          layer.links(from)[place] = node;
+          layer.touch(from);
+        });
         made.emplace(from, node);
         flood(layer, node, seen, stack);
         ++mended;

@@ -1,7 +1,6 @@
 #include "graph/grow.h"
 
 #include <algorithm>
-#include <limits>
 #include <set>
 
 #include "core/parallel.h"
@@ -28,6 +27,7 @@ struct Grower::Worker {
 void write_links(const Layer& layer, Slot node, std::span<const Candidate> links) {
   Slot* out = layer.links(node);
   for (std::uint32_t i = 0; i < layer.width; ++i) out[i] = i < links.size() ? links[i].slot() : kNoSlot;
+  layer.touch(node);
   if (layer.distances == nullptr) return;
   float* lengths = layer.lengths(node);
   for (std::size_t i = 0; i < links.size(); ++i) lengths[i] = links[i].distance();
@@ -94,7 +94,7 @@ void Grower::choose(const Hierarchy& above, const Layer& layer, Slot node, Worke
     } else {
       enter(scan, above.approach(scan, level, s), AcceptAll{}, s);
     }
-    beam_search(layer, scan, AcceptAll{}, std::numeric_limits<std::uint64_t>::max(), s);
+    beam_search(layer, scan, s);
   }
   worker.list.clear();
   for (std::size_t i = 0; i < s.pool.size(); ++i) {
@@ -216,7 +216,10 @@ void Grower::shrink(const Layer& from, const Layer& to, std::span<const Slot> no
 void Grower::force_link(const Layer& layer, Slot node, Slot to) {
   Slot* links = layer.links(node);
   const std::uint32_t degree = layer.degree(node);
-  publish_([&] { links[std::min(degree, layer.width - 1)] = to; });
+  publish_([&] {
+    links[std::min(degree, layer.width - 1)] = to;
+    layer.touch(node);
+  });
 }
 
 // Where a small search for a node's own vector comes out: at the node, or at the nearest that was found instead.
@@ -226,7 +229,7 @@ Slot Grower::walk_end(const Hierarchy& graph, Slot node, Worker& worker) {
   s.visited.reset(graph.slots());
   s.pool.reset(kProbeEf);
   enter(scan, graph.approach(scan, 0, s), AcceptAll{}, s);
-  beam_search(graph.layer(0), scan, AcceptAll{}, std::numeric_limits<std::uint64_t>::max(), s);
+  beam_search(graph.layer(0), scan, s);
   for (std::size_t i = 0; i < s.pool.size(); ++i) {
     if (s.pool[i].slot() == node) return node;
   }

@@ -6,7 +6,7 @@ namespace annlib {
 
 void Hierarchy::restore(Parts parts, const Bitset& nodes) {
   const std::size_t n = parts.level.size();
-  if (n > kMaxSlots || parts.base.size() != n * width(0) || parts.at.size() != n || parts.upper.size() % m_ != 0) {
+  if (n > kMaxSlots || parts.base.size() != n * stride_ || parts.at.size() != n || parts.upper.size() % m_ != 0) {
     throw CorruptError("the arrays of the graph differ in length");
   }
   const std::size_t upper_rows = parts.upper.size() / m_;
@@ -28,14 +28,20 @@ void Hierarchy::restore(Parts parts, const Bitset& nodes) {
   }
   const auto check = [&](std::size_t from, const Slot* list, std::uint32_t width, std::size_t level) {
     if (list[0] != kNoSlot && !nodes.test(from)) throw CorruptError("a row outside of the graph has links");
+    std::uint32_t end = 0;
     for (std::uint32_t i = 0; i < width && list[i] != kNoSlot; ++i) {
       if (list[i] >= n || !nodes.test(list[i]) || parts.level[list[i]] < level) {
         throw CorruptError("a link leads out of the graph");
       }
+      end = i + 1;
+    }
+    // A look at codes takes the row as a whole.
+    for (std::uint32_t i = end; i < width; ++i) {
+      if (list[i] != kNoSlot) throw CorruptError("a list goes on behind its end");
     }
   };
   for (std::size_t i = 0; i < n; ++i) {
-    check(i, &parts.base[i * width(0)], width(0), 0);
+    check(i, &parts.base[i * stride_], width(0), 0);
     for (std::size_t l = 1; l <= parts.level[i]; ++l) check(i, &parts.upper[(parts.at[i] + l - 1) * m_], m_, l);
   }
   base_ = std::move(parts.base);

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <utility>
+#include <vector>
 
 #include "core/bitset.h"
 #include "core/buffer.h"
@@ -22,10 +23,14 @@ class Hierarchy {
  public:
   static constexpr int kMaxLevel = 15;
 
-  explicit Hierarchy(std::uint32_t m = 16) : m_(m) {}
+  /// Every list of the bottom layer is followed by `tail_bytes` for the codes of its neighbours.
+  explicit Hierarchy(std::uint32_t m = 16, std::size_t tail_bytes = 0)
+      : m_(m), stride_(tail_bytes == 0 ? 2 * m : (2 * m + tail_bytes / sizeof(Slot) + 15) / 16 * 16) {}
 
   std::uint32_t m() const { return m_; }
   std::uint32_t width(int level) const { return level == 0 ? 2 * m_ : m_; }
+  /// Slots from one row of the bottom layer to the next; rows with codes begin on cache lines.
+  std::size_t stride() const { return stride_; }
   std::size_t slots() const { return level_.size(); }
   int level(Slot slot) const { return level_[slot]; }
   Slot entry() const { return entry_; }
@@ -34,7 +39,7 @@ class Hierarchy {
 
   /// New slots are in no layer and have no links.
   void resize(std::size_t slots) {
-    base_.resize(slots * width(0), kNoSlot);
+    base_.resize(slots * stride_, kNoSlot);
     resize_upper(slots);
   }
   /// As resize(), for a hierarchy that has upper layers only and will be handed to take_upper().
@@ -43,7 +48,7 @@ class Hierarchy {
     level_.resize(slots);
   }
   void reserve(std::size_t slots) {
-    base_.reserve(slots * width(0));
+    base_.reserve(slots * stride_);
     at_.reserve(slots);
     level_.reserve(slots);
   }
@@ -58,14 +63,17 @@ class Hierarchy {
   /// Empties a node's lists on all levels.
   void clear(Slot slot) {
     for (int l = 0; l <= level_[slot]; ++l) std::fill_n(layer(l).links(slot), width(l), kNoSlot);
+    layer(0).touch(slot);
   }
 
   Layer layer(int level) {
     Layer result;
     result.slots = level == 0 ? base_.data() : upper_.data();
     result.width = width(level);
+    result.stride = level == 0 ? stride_ : m_;
     result.at = level == 0 ? nullptr : at_.data();
     result.level = static_cast<std::uint32_t>(level);
+    if (level == 0 && tracking_) result.changed = &changed_;
     return result;
   }
   /// For reading only; the type does not say so because one Layer serves both sides.
@@ -80,6 +88,17 @@ class Hierarchy {
     ++s.cost.distances;
     for (int l = top(); l > level; --l) node = descend(layer(l), scan, node, distance, s);
     return node;
+  }
+
+  /// From now on lists that are written to lose their codes and are remembered. For the writer alone.
+  void track_changes() { tracking_ = true; }
+  /// The nodes whose codes are to be made anew, ascending; forgets them.
+  std::vector<Slot> take_changed() {
+    std::vector<Slot> nodes;
+    nodes.swap(changed_);
+    std::sort(nodes.begin(), nodes.end());
+    nodes.erase(std::unique(nodes.begin(), nodes.end()), nodes.end());
+    return nodes;
   }
 
   /// Takes another hierarchy's upper layers and entry in place of its own.
@@ -112,6 +131,9 @@ class Hierarchy {
 
  private:
   std::uint32_t m_;
+  std::size_t stride_;
+  bool tracking_ = false;
+  std::vector<Slot> changed_;
   Array<Slot> base_;
   Array<std::uint32_t> at_;
   Array<std::uint8_t> level_;

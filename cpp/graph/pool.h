@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstring>
 #include <limits>
+#include <span>
 #include <vector>
 
 #include "core/candidate.h"
@@ -25,6 +26,7 @@ class Pool {
 
   std::size_t size() const { return size_; }
   Candidate operator[](std::size_t i) const { return items_[i]; }
+  std::span<const Candidate> items() const { return {items_.data(), size_}; }
   bool has_next() const { return cursor_ < size_; }
   Candidate peek() const { return items_[cursor_]; }
 
@@ -39,6 +41,9 @@ class Pool {
 
   /// Whether a candidate at this distance would be kept.
   bool admits(Candidate c) const { return passing_ < ef_ || c < items_[size_ - 1] || c < always_; }
+
+  /// What lies at this distance or beyond it is not kept.
+  float bound() const { return passing_ < ef_ ? std::numeric_limits<float>::infinity() : items_[size_ - 1].distance(); }
 
   /// Only if admits(c). True if c became the next to be expanded.
   bool insert(Candidate c) {

@@ -11,6 +11,13 @@ namespace {
 
 // Of shorter vectors the codes would not be read much faster.
 constexpr std::uint32_t kDraftFromDim = 32;
+// One bit a dimension tells too little of shorter vectors.
+constexpr std::uint32_t kFuseFromDim = 96;
+
+bool fuses(const HnswParams& params, std::size_t n) {
+  if (params.layout != Layout::automatic) return params.layout == Layout::fused;
+  return n > 0 && params.dim >= kFuseFromDim;
+}
 
 // Rows of a layer under construction, with room beyond what will stay and the length of every link.
 struct DraftRows {
@@ -20,6 +27,8 @@ struct DraftRows {
     layer.slots = slots.data();
     layer.distances = lengths.data();
     layer.width = draft_width(final_layer.width);
+    layer.stride = layer.width;
+    layer.changed = nullptr;
   }
   static std::uint32_t draft_width(std::uint32_t width) { return width + std::max(width / 4, 1u); }
 
@@ -90,7 +99,7 @@ GrowOptions grow_options(const HnswParams& params, const Space& space, int threa
 
 std::unique_ptr<HnswState> build_state(const HnswParams& params, const std::string& codec, const RowSource& source,
                                        int threads, const Progress& progress) {
-  auto state = std::make_unique<HnswState>(params, codec);
+  auto state = std::make_unique<HnswState>(params, codec, fuses(params, source.count));
   const std::size_t n = source.count;
   if (n == 0) return state;
 
@@ -131,6 +140,10 @@ std::unique_ptr<HnswState> build_state(const HnswParams& params, const std::stri
   });
   build_layers(state->graph, nodes, 0, grower);
   connect(state->graph, state->nodes, space, params.ef_construction, publish);
+  if (state->neighbour_codes) {
+    state->encode_neighbours(nodes, threads, publish);
+    state->graph.track_changes();
+  }
   return state;
 }
 

@@ -29,6 +29,8 @@ class HnswIndex final : public Index {
   const HnswParams& params() const { return params_; }
   /// What the graph is walked on, and why.
   CodecChoice codec() const;
+  /// How the bottom layer lies in memory: plain or fused.
+  Layout layout() const;
 
   struct Counts {
     std::size_t live = 0, dead = 0, twins = 0, levels = 0, links = 0;
@@ -62,8 +64,11 @@ class HnswIndex final : public Index {
   template <class Accept>
   bool walk(const Scan& scan, const Accept& accept, std::uint64_t budget, Scratch& s) const;
   template <class Accept>
+  void walk_fused(const QueryView& query, const Scan& scan, std::size_t k, std::size_t ef, const Accept& accept,
+                  Scratch& s) const;
+  template <class Accept>
   void collect(std::size_t k, const Accept& accept, Scratch& s) const;
-  void rerank(const QueryView& query, std::size_t k, Scratch& s) const;
+  void rerank(const QueryView& query, std::size_t k, std::span<const Candidate> candidates, Scratch& s) const;
 
   // write.cpp
   void replace_state(std::unique_ptr<HnswState> fresh);
@@ -79,6 +84,7 @@ class HnswIndex final : public Index {
   void retrain(int threads);
   void consolidate(int threads);
   void rebuild_upper(int threads);
+  void refresh_codes(int threads);
   Grower::Publish publisher();
   auto content_hash() const {
     return [this](Slot slot) { return state_->table.content_hash(slot); };

@@ -29,6 +29,13 @@ void HnswIndex::maintain(std::size_t changes, int threads) {
     connect(state.graph, state.nodes, state.walk(), params_.ef_construction, publisher());
     changes_since_connect_ = 0;
   }
+  refresh_codes(threads);
+}
+
+// Lists that changed are walked by distances until their codes fit again.
+void HnswIndex::refresh_codes(int threads) {
+  HnswState& state = *state_;
+  if (state.neighbour_codes) state.encode_neighbours(state.graph.take_changed(), threads, publisher());
 }
 
 void HnswIndex::retrain(int threads) {

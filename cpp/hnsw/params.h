@@ -13,6 +13,10 @@
 
 namespace annlib {
 
+/// How the bottom layer lies in memory: plain lists, whose neighbours are scored one by one, or lists fused with codes
+/// of the neighbours, which are scored together (codec/neighbour_codes.h). Numbers are part of the file format.
+enum class Layout : std::uint8_t { automatic = 0, plain = 1, fused = 2 };
+
 /// What an HNSW index is built with. Together with the set of (id, vector) these determine the graph.
 struct HnswParams {
   std::uint32_t dim = 0;
@@ -21,6 +25,7 @@ struct HnswParams {
   std::uint32_t m = 16;                 ///< links a node on upper layers, half of those on the bottom
   std::uint32_t ef_construction = 200;  ///< candidates that a new node's links are chosen from
   std::string codec = "auto";           ///< as asked for
+  Layout layout = Layout::automatic;
   std::uint64_t seed = 0;
 
   static constexpr std::uint32_t kMaxM = 512;

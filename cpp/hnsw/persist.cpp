@@ -19,6 +19,7 @@ void HnswIndex::append_sections(SectionList& sections) const {
   append_params({dim_, dtype_, metric_, {params_.m, params_.ef_construction, params_.seed, state.graph.entry()}},
                 sections);
   sections.add_copy("codec.asked", ElementType::u8, std::vector<char>(params_.codec.begin(), params_.codec.end()));
+  sections.add_copy("graph.layout", ElementType::u8, std::vector<Layout>{params_.layout});
   append_table(state.table, sections);
   if (state.codes) {
     sections.add("codec.codes", ElementType::u8, {n, state.codes->stride()}, state.codes->codes().bytes());
@@ -26,7 +27,7 @@ void HnswIndex::append_sections(SectionList& sections) const {
     numbers.push_back(state.codes->error());
     sections.add_copy("codec.params", ElementType::f32, numbers);
   }
-  sections.add("graph.base", ElementType::u32, {n, state.graph.width(0)}, state.graph.base().bytes());
+  sections.add("graph.base", ElementType::u32, {n, state.graph.stride()}, state.graph.base().bytes());
   sections.add("graph.at", ElementType::u32, {n}, state.graph.at().bytes());
   sections.add("graph.level", ElementType::u8, {n}, state.graph.levels().bytes());
   sections.add("graph.upper", ElementType::u32, {state.graph.upper().size() / params_.m, params_.m},
@@ -50,6 +51,14 @@ std::unique_ptr<HnswIndex> HnswIndex::open(const std::shared_ptr<const Container
   params.ef_construction = static_cast<std::uint32_t>(std::min<std::uint64_t>(stored.more[1], 0xFFFFFFFFu));
   params.seed = stored.more[2];
   params.codec.assign(asked.begin(), asked.end());
+  // Files of before there were layouts have none.
+  if (file->find("graph.layout") != nullptr) {
+    const auto layout = storage::read_vector<std::uint8_t>(*file, "graph.layout", ElementType::u8);
+    if (layout.size() != 1 || layout[0] > static_cast<std::uint8_t>(Layout::fused)) {
+      throw CorruptError("the graph's layout is none that there is");
+    }
+    params.layout = static_cast<Layout>(layout[0]);
+  }
   std::unique_ptr<HnswIndex> index;
   try {
     index = std::make_unique<HnswIndex>(params);
@@ -61,13 +70,13 @@ std::unique_ptr<HnswIndex> HnswIndex::open(const std::shared_ptr<const Container
 }
 
 void HnswIndex::restore(const std::shared_ptr<const Container>& file, Slot entry) {
+  const SectionInfo& base = file->require("graph.base", ElementType::u32, 2);
+  const SectionInfo& upper = file->require("graph.upper", ElementType::u32, 2);
+  state_ = std::make_unique<HnswState>(params_, codec_.name, base.shape[1] != 2 * params_.m);
   HnswState& state = *state_;
   restore_table(file, state.table);
   const std::size_t n = state.table.slots();
-
-  const SectionInfo& base = file->require("graph.base", ElementType::u32, 2);
-  const SectionInfo& upper = file->require("graph.upper", ElementType::u32, 2);
-  if (base.shape[1] != state.graph.width(0) || upper.shape[1] != params_.m) {
+  if (base.shape[1] != state.graph.stride() || upper.shape[1] != params_.m) {
     throw CorruptError("the graph's lists have a wrong length");
   }
   Hierarchy::Parts parts;
@@ -108,6 +117,7 @@ void HnswIndex::restore(const std::shared_ptr<const Container>& file, Slot entry
     numbers.pop_back();
     state.codes->restore(Array<std::byte>(load_section(file, codes)), numbers, error);
   }
+  if (state.neighbour_codes) state.graph.track_changes();
   upper_built_for_ = state.table.live();
 }
 
@@ -117,6 +127,11 @@ CodecChoice HnswIndex::codec() const {
     return {"float32", "8-bit codes do not tell near neighbours of this data apart"};
   }
   return codec_;
+}
+
+Layout HnswIndex::layout() const {
+  std::shared_lock reading(lock_);
+  return state_->neighbour_codes ? Layout::fused : Layout::plain;
 }
 
 HnswIndex::Counts HnswIndex::counts() const {

@@ -2,6 +2,7 @@
 #include <limits>
 
 #include "filter/plan.h"
+#include "graph/code_walk.h"
 #include "hnsw/hnsw_index.h"
 
 namespace annlib {
@@ -41,9 +42,23 @@ struct AcceptEvery : AcceptAll {
 template <class Accept>
 bool HnswIndex::walk(const Scan& scan, const Accept& accept, std::uint64_t budget, Scratch& s) const {
   const Hierarchy& graph = state_->graph;
+  const Layer layer = graph.layer(0);
+  s.need(layer.width);
   s.visited.reset(graph.slots());
   enter(scan, graph.approach(scan, 0, s), accept, s);
-  return beam_search(graph.layer(0), scan, accept, budget, s);
+  return beam_search(ScoreLinks<Accept>(layer, scan, accept), budget, s);
+}
+
+// As walk(), over codes: the candidates are s.expanded.
+template <class Accept>
+void HnswIndex::walk_fused(const QueryView& query, const Scan& scan, std::size_t k, std::size_t ef,
+                           const Accept& accept, Scratch& s) const {
+  const Hierarchy& graph = state_->graph;
+  const simd::BlockQuery tables = state_->neighbour_codes->prepare(query, s.tables);
+  s.visited.reset(graph.slots());
+  walk_codes(graph.layer(0), *state_->neighbour_codes, tables, scan, graph.approach(scan, 1, s), k,
+             state_->reach(k, ef), accept, s);
+  std::sort(s.expanded.begin(), s.expanded.end());
 }
 
 // Turns s.nearest, exact distances of nodes, into items: each node's own and those of its twins.
@@ -60,13 +75,13 @@ void HnswIndex::collect(std::size_t k, const Accept& accept, Scratch& s) const {
   }
 }
 
-// The pool's passing candidates by their exact distances, into s.nearest: the nearest by code first, until the next
-// one lies so far beyond the k-th that its code would have to be wrong by more than codes are.
-void HnswIndex::rerank(const QueryView& query, std::size_t k, Scratch& s) const {
+// The passing ones of `candidates` (nearest first) by their exact distances, into s.nearest: until the next one lies so
+// far beyond the k-th that its code would have to be wrong by more than codes are.
+void HnswIndex::rerank(const QueryView& query, std::size_t k, std::span<const Candidate> candidates, Scratch& s) const {
   s.nearest.reset(k);
   if (state_->codes == nullptr) {
-    for (std::size_t i = 0; i < s.pool.size(); ++i) {
-      if (s.pool[i].passes()) s.nearest.push(Candidate(s.pool[i].distance(), s.pool[i].slot()));
+    for (Candidate c : candidates) {
+      if (c.passes()) s.nearest.push(Candidate(c.distance(), c.slot()));
     }
     return;
   }
@@ -75,18 +90,18 @@ void HnswIndex::rerank(const QueryView& query, std::size_t k, Scratch& s) const 
   const std::size_t group = std::max(kRerankGroup, k / 4);
   s.need(group);
   std::size_t scored = 0;
-  for (std::size_t i = 0; i < s.pool.size();) {
+  for (std::size_t i = 0; i < candidates.size();) {
     std::size_t n = 0;
-    for (; i < s.pool.size() && n < group; ++i) {
-      if (s.pool[i].passes()) s.slots[n++] = s.pool[i].slot();
+    for (; i < candidates.size() && n < group; ++i) {
+      if (candidates[i].passes()) s.slots[n++] = candidates[i].slot();
     }
     exact.score(s.slots.data(), n, s.distances.data());
     for (std::size_t j = 0; j < n; ++j) s.nearest.push(Candidate(s.distances[j], s.slots[j]));
     scored += n;
     s.cost.reranked += n;
-    if (scored >= k && i < s.pool.size()) {
+    if (scored >= k && i < candidates.size()) {
       s.nearest.shrink();
-      if (s.pool[i].distance() - margin > s.nearest.bound().distance()) return;
+      if (candidates[i].distance() - margin > s.nearest.bound().distance()) return;
     }
   }
 }
@@ -102,8 +117,13 @@ void HnswIndex::search_one(const QueryView& query, const SearchRequest& request,
     const Scan scan = state.walk().prepare(query, s.query);
     s.pool.reset(ef);
     const auto attempt = [&](const auto& accept) {
-      if (!walk(scan, accept, plan.budget, s)) return;
-      rerank(query, k, s);
+      if (state.neighbour_codes != nullptr && passing == nullptr) {
+        walk_fused(query, scan, k, ef, accept, s);
+        rerank(query, k, s.expanded, s);
+      } else {
+        if (!walk(scan, accept, plan.budget, s)) return;
+        rerank(query, k, s.pool.items(), s);
+      }
       collect(k, accept, s);
     };
     // A graph with nothing dead in it needs no test at all.
@@ -130,7 +150,7 @@ void HnswIndex::radius_one(const QueryView& query, float radius, const SearchReq
     s.pool.reset(request.ef, radius + margin);
     const std::uint64_t budget = std::min<std::uint64_t>(plan.budget, state.table.live());
     if (walk(scan, accept, budget, s) && s.pool.size() < kWalkedBall) {
-      rerank(query, s.pool.size(), s);
+      rerank(query, s.pool.size(), s.pool.items(), s);
       collect(matches, accept, s);
       const auto beyond = [&](Candidate c) { return !(c.distance() <= radius); };
       s.found.erase(std::find_if(s.found.begin(), s.found.end(), beyond), s.found.end());

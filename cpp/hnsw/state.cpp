@@ -1,11 +1,18 @@
 #include "hnsw/state.h"
 
+#include <algorithm>
+#include <cmath>
+#include <cstring>
 #include <utility>
+
+#include "core/parallel.h"
 
 namespace annlib {
 
-HnswState::HnswState(const HnswParams& params, const std::string& codec)
-    : table(params.dim, params.dtype, params.metric), graph(params.m) {
+HnswState::HnswState(const HnswParams& params, const std::string& codec, bool fused)
+    : table(params.dim, params.dtype, params.metric),
+      neighbour_codes(fused ? std::make_unique<NeighbourCodes>(table, 2 * params.m) : nullptr),
+      graph(params.m, fused ? neighbour_codes->bytes() : 0) {
   if (std::unique_ptr<Codec> made = make_codec(codec, params.metric, params.dim)) {
     codes = std::make_unique<CodeSpace>(table, std::move(made));
   }
@@ -16,10 +23,36 @@ std::size_t HnswState::memory_bytes() const {
          (codes ? codes->memory_bytes() : 0);
 }
 
+Reach HnswState::reach(std::size_t k, std::size_t ef) const {
+  const float doublings = std::log2(static_cast<float>(ef) / static_cast<float>(k));
+  if (table.metric() == Metric::ip) return {1.0f, spread * doublings};
+  return {std::pow(1.0f + spread, doublings), 0.0f};
+}
+
 void HnswState::grow_to_table() {
   graph.resize(table.slots());
   nodes.resize(table.slots());
   if (codes) codes->grow();
+}
+
+void HnswState::encode_neighbours(std::span<const Slot> nodes, int threads, const Grower::Publish& publish) {
+  constexpr std::size_t kAtOnce = 1024;
+  const Layer layer = graph.layer(0);
+  const std::size_t bytes = neighbour_codes->bytes();
+  Array<std::byte> made(std::min(kAtOnce, nodes.size()) * bytes);
+  for (std::size_t first = 0; first < nodes.size(); first += kAtOnce) {
+    const std::size_t n = std::min(kAtOnce, nodes.size() - first);
+    parallel_for(n, 8, threads, [&](std::size_t begin, std::size_t end, int) {
+      QueryBuffer buffer;
+      for (std::size_t i = begin; i < end; ++i) {
+        const Slot node = nodes[first + i];
+        neighbour_codes->encode(node, layer.links(node), layer.degree(node), &made[i * bytes], buffer);
+      }
+    });
+    publish([&] {
+      for (std::size_t i = 0; i < n; ++i) std::memcpy(layer.codes(nodes[first + i]), &made[i * bytes], bytes);
+    });
+  }
 }
 
 }  // namespace annlib

@@ -11,6 +11,7 @@
 #include "codec/codec.h"
 #include "codec/space.h"
 #include "core/bitset.h"
+#include "graph/code_walk.h"
 #include "graph/grow.h"
 #include "graph/hierarchy.h"
 #include "graph/twins.h"
@@ -25,15 +26,17 @@ namespace annlib {
 /// A slot is one of: a node of the graph (bit in `nodes`; alive, or dead and still walked over), a twin (alive, with
 /// a live leader), or free.
 struct HnswState {
-  HnswState(const HnswParams& params, const std::string& codec);
+  HnswState(const HnswParams& params, const std::string& codec, bool fused);
 
   Table table;
   StoredSpace stored{table};
-  std::unique_ptr<CodeSpace> codes;  ///< nullptr: the graph is walked on the stored vectors
+  std::unique_ptr<CodeSpace> codes;                 ///< nullptr: the graph is walked on the stored vectors
+  std::unique_ptr<NeighbourCodes> neighbour_codes;  ///< nullptr: the bottom layer is plain
   Hierarchy graph;
   Bitset nodes;
   Twins twins;
   std::size_t dead = 0;  ///< nodes that are not alive
+  float spread = 0.03f;
 
   const Space& walk() const {
     if (codes != nullptr) return *codes;
@@ -41,7 +44,12 @@ struct HnswState {
   }
   std::size_t memory_bytes() const;
 
+  /// How far a walk over codes goes for the effort `ef`: to where the ef-th nearest would lie. Distances grow by
+  /// `spread` for each time that the rank doubles: as a share of themselves, under ip by so much.
+  Reach reach(std::size_t k, std::size_t ef) const;
   void grow_to_table();
+  /// Makes the codes of the neighbours of `nodes`. Readers may look on: rows are written by `publish`.
+  void encode_neighbours(std::span<const Slot> nodes, int threads, const Grower::Publish& publish);
 };
 
 /// Items to build from, wherever they lie.

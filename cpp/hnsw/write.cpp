@@ -29,7 +29,7 @@ HnswIndex::HnswIndex(const HnswParams& params)
     throw ValueError("ef_construction must be between 1 and " + std::to_string(HnswParams::kMaxEf) + ", got " +
                      std::to_string(params.ef_construction));
   }
-  state_ = std::make_unique<HnswState>(params_, codec_.name);
+  state_ = std::make_unique<HnswState>(params_, codec_.name, params_.layout == Layout::fused);
 }
 
 void HnswIndex::replace_state(std::unique_ptr<HnswState> fresh) {
@@ -104,6 +104,7 @@ void HnswIndex::insert(const VectorBlock& vectors, std::span<const std::int64_t>
     content_known_ = false;
     changes_since_connect_ = state_->table.slots();
     reconnect_living();
+    refresh_codes(threads);
     throw;
   }
   {
@@ -217,6 +218,7 @@ void HnswIndex::link(std::vector<BuildItem> items, int threads, const Progress& 
   }
   if (!rest.empty()) add(rest);
   grower.ensure_found(state.graph, nodes);
+  refresh_codes(threads);
 }
 
 // Links to nodes that then stayed dead may have taken the places of the only ones that led to others.

@@ -58,6 +58,12 @@ struct Float {
     return h == 4 ? _mm256_permute2f128_ps(v, v, 1) : _mm256_permute_ps(v, h == 1 ? 0xB1 : 0x4E);
   }
 
+  static Vec load_whole(const std::uint16_t* p) { return _mm256_cvtepi32_ps(_mm256_cvtepu16_epi32(load128(p))); }
+  static std::uint32_t below(Vec a, Vec b) {
+    return static_cast<std::uint32_t>(_mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_LT_OQ)));
+  }
+  static Vec with_sign_of(Vec a, Vec b) { return _mm256_xor_ps(a, _mm256_and_ps(b, _mm256_set1_ps(-0.0f))); }
+
   static void store(float* p, Vec v) { _mm256_storeu_ps(p, v); }
   static void store(std::uint16_t* p, Vec v) {
     _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT));
@@ -97,6 +103,36 @@ struct Int16 {
     const __m128i four = _mm_add_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
     const __m128i two = _mm_add_epi32(four, _mm_unpackhi_epi64(four, four));
     return _mm_cvtsi128_si32(_mm_add_epi32(two, _mm_shuffle_epi32(two, 1)));
+  }
+};
+
+/// Entries are added as pairs of bytes: the low sums take in the high ones times 256, which are counted apart as well
+/// and taken out at the end.
+struct Lookup {
+  static void sums(const std::uint8_t* codes, const std::uint8_t* tables, std::size_t n, std::uint16_t* out) {
+    const __m256i low_half = _mm256_set1_epi8(15);
+    __m256i first = _mm256_setzero_si256(), first_high = first, second = first, second_high = first;
+    for (std::size_t i = 0; i < n * 16; i += 32) {
+      const __m256i table = load256(tables + i), code = load256(codes + i);
+      const __m256i a = _mm256_shuffle_epi8(table, _mm256_and_si256(code, low_half));
+      const __m256i b = _mm256_shuffle_epi8(table, _mm256_and_si256(_mm256_srli_epi16(code, 4), low_half));
+      first = _mm256_add_epi16(first, a);
+      first_high = _mm256_add_epi16(first_high, _mm256_srli_epi16(a, 8));
+      second = _mm256_add_epi16(second, b);
+      second_high = _mm256_add_epi16(second_high, _mm256_srli_epi16(b, 8));
+    }
+    store(first, first_high, out);
+    store(second, second_high, out + 16);
+  }
+
+ private:
+  static void store(__m256i low, __m256i high, std::uint16_t* out) {
+    const __m128i even = add_halves(_mm256_sub_epi16(low, _mm256_slli_epi16(high, 8))), odd = add_halves(high);
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(out), _mm_unpacklo_epi16(even, odd));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(out + 8), _mm_unpackhi_epi16(even, odd));
+  }
+  static __m128i add_halves(__m256i v) {
+    return _mm_add_epi16(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
   }
 };
 

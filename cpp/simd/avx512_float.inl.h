@@ -43,6 +43,12 @@ struct Float {
     return h < 4 ? _mm512_permute_ps(v, pairs) : _mm512_shuffle_f32x4(v, v, pairs);
   }
 
+  static Vec load_whole(const std::uint16_t* p) {
+    return _mm512_cvtepi32_ps(_mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))));
+  }
+  static std::uint32_t below(Vec a, Vec b) { return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ); }
+  static Vec with_sign_of(Vec a, Vec b) { return _mm512_xor_ps(a, _mm512_and_ps(b, _mm512_set1_ps(-0.0f))); }
+
   static void store(float* p, Vec v) { _mm512_storeu_ps(p, v); }
   static void store(std::uint16_t* p, Vec v) {
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT));
@@ -56,5 +62,36 @@ struct Float {
   static Vec widen_u8(__m128i v) { return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(v)); }
   static void store_low_bytes(void* p, Vec v) {
     _mm_storeu_si128(static_cast<__m128i*>(p), _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(v)));
+  }
+};
+
+/// Entries are added as pairs of bytes: the low sums take in the high ones times 256, which are counted apart as well
+/// and taken out at the end.
+struct Lookup {
+  static void sums(const std::uint8_t* codes, const std::uint8_t* tables, std::size_t n, std::uint16_t* out) {
+    const __m512i low_half = _mm512_set1_epi8(15);
+    __m512i first = _mm512_setzero_si512(), first_high = first, second = first, second_high = first;
+    for (std::size_t i = 0; i < n * 16; i += 64) {
+      const __m512i table = _mm512_loadu_si512(tables + i), code = _mm512_loadu_si512(codes + i);
+      const __m512i a = _mm512_shuffle_epi8(table, _mm512_and_si512(code, low_half));
+      const __m512i b = _mm512_shuffle_epi8(table, _mm512_and_si512(_mm512_srli_epi16(code, 4), low_half));
+      first = _mm512_add_epi16(first, a);
+      first_high = _mm512_add_epi16(first_high, _mm512_srli_epi16(a, 8));
+      second = _mm512_add_epi16(second, b);
+      second_high = _mm512_add_epi16(second_high, _mm512_srli_epi16(b, 8));
+    }
+    store(first, first_high, out);
+    store(second, second_high, out + 16);
+  }
+
+ private:
+  static void store(__m512i low, __m512i high, std::uint16_t* out) {
+    const __m128i even = add_quarters(_mm512_sub_epi16(low, _mm512_slli_epi16(high, 8))), odd = add_quarters(high);
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(out), _mm_unpacklo_epi16(even, odd));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(out + 8), _mm_unpackhi_epi16(even, odd));
+  }
+  static __m128i add_quarters(__m512i v) {
+    const __m256i half = _mm256_add_epi16(_mm512_castsi512_si256(v), _mm512_extracti64x4_epi64(v, 1));
+    return _mm_add_epi16(_mm256_castsi256_si128(half), _mm256_extracti128_si256(half, 1));
   }
 };

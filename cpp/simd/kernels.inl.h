@@ -8,6 +8,7 @@
 ///                                 is NaN), sum, exchange<h> (lane i gets lane i ^ h), and store to float, half, int8,
 ///                                 uint8 (rounding to nearest even)
 ///   IntegerTerm<Op, Q, X>         a Term, see below, whose int32 result is exact up to kExactDim elements
+///   Lookup::sums(codes, tables, n, out)  for a block's 32 neighbours the sums of their entries in n <= 256 tables
 ///   crc32c_byte, crc32c_word      one step of a CRC-32C over 1 or 8 bytes
 ///
 /// None of the loads touches a byte outside the row: rows may end where a mapping ends.
@@ -229,6 +230,21 @@ float max_abs(const float* in, std::size_t n) {
   return result;
 }
 
+std::size_t argmin(const float* in, std::size_t n) {
+  Float::Vec least = Float::load(in);
+  for (std::size_t i = Float::lanes; i < n; i += Float::lanes) least = Float::min(Float::load(in + i), least);
+  float lanes[Float::lanes];
+  Float::store(lanes, least);
+  float result = lanes[0];
+  for (const float lane : lanes) result = lane < result ? lane : result;
+  const Float::Vec wanted = Float::broadcast(result);
+  for (std::size_t i = 0;; i += Float::lanes) {
+    const std::uint32_t greater = Float::below(wanted, Float::load(in + i));
+    const std::uint32_t equal = ~greater & ((1u << Float::lanes) - 1);
+    if (equal != 0) return i + static_cast<std::size_t>(__builtin_ctz(equal));
+  }
+}
+
 /// Index of the first element that has every bit of `mask` (an exponent of all ones is infinity or NaN), or n. Blocks
 /// are tested without branches, so that the compiler makes vectors of them; the block with a hit is then searched.
 template <class Bits>
@@ -314,6 +330,50 @@ std::uint32_t crc32c(std::uint32_t crc, const void* data, std::size_t n) {
   return ~crc;
 }
 
+/// So many entries of at most 255 fit the 16 bits in which Lookup::sums() adds.
+constexpr std::size_t kTablesAtOnce = 256;
+
+std::uint32_t scan_block(const BlockQuery& query, const std::byte* block, float base, float bound, float* out) {
+  constexpr std::size_t kVectors = kBlockRows / Float::lanes;
+  Float::Vec sums[kVectors];
+  for (auto& sum : sums) sum = Float::zero();
+  const auto* codes = reinterpret_cast<const std::uint8_t*>(block + kBlockFactorBytes);
+  for (std::size_t first = 0; first < query.count; first += kTablesAtOnce) {
+    const std::size_t n = query.count - first < kTablesAtOnce ? query.count - first : kTablesAtOnce;
+    alignas(64) std::uint16_t part[kBlockRows];
+    Lookup::sums(codes + first * kBlockRows / 2, query.tables + first * 16, n, part);
+    for (std::size_t v = 0; v < kVectors; ++v) {
+      sums[v] = Float::add(sums[v], Float::load_whole(part + v * Float::lanes));
+    }
+  }
+  const auto* add = reinterpret_cast<const float*>(block);
+  const auto* times = add + kBlockRows;
+  std::uint32_t below = 0;
+  for (std::size_t v = 0; v < kVectors; ++v) {
+    const std::size_t i = v * Float::lanes;
+    const Float::Vec t = Float::fma(sums[v], Float::broadcast(query.scale), Float::broadcast(query.offset));
+    const Float::Vec score =
+        Float::fma(Float::load(times + i), t, Float::add(Float::broadcast(base), Float::load(add + i)));
+    Float::store(out + i, score);
+    below |= Float::below(score, Float::broadcast(bound)) << i;
+  }
+  return below;
+}
+
+SignSums sign_codes(const float* r, const float* c, std::size_t n, std::uint8_t* codes) {
+  Float::Vec magnitude = Float::zero(), other = Float::zero();
+  for (std::size_t i = 0; i < n; i += Float::lanes) {
+    const Float::Vec v = Float::load(r + i);
+    magnitude = Float::add(magnitude, Float::abs(v));
+    other = Float::add(other, Float::with_sign_of(Float::load(c + i), v));
+    const std::uint32_t negative = Float::below(v, Float::zero());
+    for (std::size_t j = 0; j < Float::lanes; j += 4) {
+      codes[(i + j) / 4] = static_cast<std::uint8_t>(~(negative >> j) & 15);
+    }
+  }
+  return {Float::sum(magnitude), Float::sum(other)};
+}
+
 constexpr Kernels make_kernels(Isa isa, const char* name) {
   return {.isa = isa,
           .name = name,
@@ -324,8 +384,11 @@ constexpr Kernels make_kernels(Isa isa, const char* name) {
           .quantize_i8 = quantize_i8,
           .quantize_u8 = quantize_u8,
           .max_abs = max_abs,
+          .argmin = argmin,
           .first_nonfinite = first_nonfinite,
           .first_nonfinite_half = first_nonfinite_half,
           .fht = fht,
+          .scan_block = scan_block,
+          .sign_codes = sign_codes,
           .crc32c = crc32c};
 }

@@ -54,6 +54,16 @@ struct Float {
     return h == 1 ? vrev64q_f32(v) : vextq_f32(v, v, 2);
   }
 
+  static Vec load_whole(const std::uint16_t* p) { return vcvtq_f32_u32(vmovl_u16(vld1_u16(p))); }
+  static std::uint32_t below(Vec a, Vec b) {
+    constexpr std::uint32_t kBits[4] = {1, 2, 4, 8};
+    return vaddvq_u32(vandq_u32(vcltq_f32(a, b), vld1q_u32(kBits)));
+  }
+  static Vec with_sign_of(Vec a, Vec b) {
+    const uint32x4_t sign = vandq_u32(vreinterpretq_u32_f32(b), vdupq_n_u32(0x80000000u));
+    return vreinterpretq_f32_u32(veorq_u32(vreinterpretq_u32_f32(a), sign));
+  }
+
   static void store(float* p, Vec v) { vst1q_f32(p, v); }
   static void store(std::uint16_t* p, Vec v) { vst1_u16(p, vreinterpret_u16_f16(vcvt_f16_f32(v))); }
   static void store(std::int8_t* p, Vec v) { store_low_bytes(p, v); }
@@ -92,6 +102,22 @@ struct Int16 {
   }
   static Acc add(Acc a, Acc b) { return vaddq_s32(a, b); }
   static std::int32_t sum(Acc v) { return vaddvq_s32(v); }
+};
+
+struct Lookup {
+  static void sums(const std::uint8_t* codes, const std::uint8_t* tables, std::size_t n, std::uint16_t* out) {
+    uint16x8_t sum[4] = {vdupq_n_u16(0), vdupq_n_u16(0), vdupq_n_u16(0), vdupq_n_u16(0)};
+    for (std::size_t i = 0; i < n * 16; i += 16) {
+      const uint8x16_t table = vld1q_u8(tables + i), code = vld1q_u8(codes + i);
+      const uint8x16_t a = vqtbl1q_u8(table, vandq_u8(code, vdupq_n_u8(15)));
+      const uint8x16_t b = vqtbl1q_u8(table, vshrq_n_u8(code, 4));
+      sum[0] = vaddw_u8(sum[0], vget_low_u8(a));
+      sum[1] = vaddw_high_u8(sum[1], a);
+      sum[2] = vaddw_u8(sum[2], vget_low_u8(b));
+      sum[3] = vaddw_high_u8(sum[3], b);
+    }
+    for (std::size_t i = 0; i < 4; ++i) vst1q_u16(out + 8 * i, sum[i]);
+  }
 };
 
 /// Spelled in assembly because the two compilers name the extension differently in target attributes.

@@ -1,5 +1,6 @@
 /// The reference: every kernel in plain C++. The other sets are tested against it.
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <cstring>
@@ -169,6 +170,10 @@ float max_abs(const float* in, std::size_t n) {
   return largest;
 }
 
+std::size_t argmin(const float* in, std::size_t n) {
+  return static_cast<std::size_t>(std::min_element(in, in + n) - in);
+}
+
 std::size_t first_nonfinite(const float* in, std::size_t n) {
   std::size_t i = 0;
   while (i < n && std::isfinite(in[i])) ++i;
@@ -192,6 +197,32 @@ void fht(float* x, std::size_t log2n) {
       }
     }
   }
+}
+
+std::uint32_t scan_block(const BlockQuery& query, const std::byte* block, float base, float bound, float* out) {
+  const auto* codes = reinterpret_cast<const std::uint8_t*>(block + kBlockFactorBytes);
+  std::uint32_t below = 0;
+  for (std::size_t i = 0; i < kBlockRows; ++i) {
+    std::uint32_t sum = 0;
+    for (std::size_t t = 0; t < query.count; ++t) {
+      sum += query.tables[t * 16 + (codes[t * 16 + i % 16] >> i / 16 * 4 & 15)];
+    }
+    const float value = query.scale * static_cast<float>(sum) + query.offset;
+    out[i] = base + element<float>(block, i) + element<float>(block, kBlockRows + i) * value;
+    below |= std::uint32_t{out[i] < bound} << i;
+  }
+  return below;
+}
+
+SignSums sign_codes(const float* r, const float* c, std::size_t n, std::uint8_t* codes) {
+  double magnitude = 0, other = 0;
+  std::fill_n(codes, n / 4, std::uint8_t{0});
+  for (std::size_t i = 0; i < n; ++i) {
+    magnitude += std::fabs(r[i]);
+    other += std::signbit(r[i]) ? -c[i] : c[i];
+    codes[i / 4] = static_cast<std::uint8_t>(codes[i / 4] | int{!(r[i] < 0)} << i % 4);
+  }
+  return {static_cast<float>(magnitude), static_cast<float>(other)};
 }
 
 /// Table k advances a byte by k more zero bytes, so that eight bytes are looked up at once ("slicing by 8":
@@ -242,9 +273,12 @@ constinit const Kernels kScalarKernels{
     .quantize_i8 = quantize_i8,
     .quantize_u8 = quantize_u8,
     .max_abs = max_abs,
+    .argmin = argmin,
     .first_nonfinite = first_nonfinite,
     .first_nonfinite_half = first_nonfinite_half,
     .fht = fht,
+    .scan_block = scan_block,
+    .sign_codes = sign_codes,
     .crc32c = crc32c,
 };
 

@@ -52,6 +52,31 @@ struct Scorer {
   ScoreRange range = nullptr;
 };
 
+/// A query against blocks of 32 neighbours that have one bit a dimension (codec/neighbour_codes.h): for each group of
+/// four dimensions a table of 16 entries, what the group adds for each of its 16 codes (André et al., "Cache locality
+/// is not enough: high-performance nearest neighbor search with product quantization fast scan", VLDB 2015).
+struct BlockQuery {
+  const std::uint8_t* tables = nullptr;
+  std::size_t count = 0;  ///< of tables; a multiple of 4
+  float scale = 1.0f, offset = 0.0f;
+};
+
+/// A block in memory: 32 floats `add`, 32 floats `times`, and for each table 16 bytes, of which byte i holds the code
+/// of neighbour i in its low half and that of neighbour 16 + i in its high half.
+constexpr std::size_t kBlockRows = 32;
+constexpr std::size_t kBlockFactorBytes = 2 * kBlockRows * sizeof(float);
+constexpr std::size_t block_bytes(std::size_t tables) { return kBlockFactorBytes + tables * kBlockRows / 2; }
+
+/// out[i] = base + add[i] + times[i] * (scale * s + offset), s the sum of neighbour i's entries in all tables (exact
+/// while count <= 2^16). Bit i of the result tells whether out[i] < bound, and is 0 for a NaN.
+using ScanBlock = std::uint32_t (*)(const BlockQuery&, const std::byte* block, float base, float bound, float* out);
+
+/// What a row of signs keeps of a vector r beside another one, c.
+struct SignSums {
+  float magnitude;  ///< sum of |r_i|
+  float other;      ///< sum of sign(r_i) c_i
+};
+
 /// One instruction set's functions.
 struct Kernels {
   Isa isa;
@@ -69,12 +94,17 @@ struct Kernels {
   void (*quantize_u8)(const float* in, const float* offset, const float* inv_step, std::size_t n, std::uint8_t* out);
   /// largest |in[i]|; 0 for n = 0
   float (*max_abs)(const float* in, std::size_t n);
+  /// index of the first of the least elements; n is a positive multiple of 16, and none of them is NaN
+  std::size_t (*argmin)(const float* in, std::size_t n);
   /// index of the first element that is NaN or infinite, or n
   std::size_t (*first_nonfinite)(const float* in, std::size_t n);
   std::size_t (*first_nonfinite_half)(const std::uint16_t* in, std::size_t n);
   /// The Walsh-Hadamard transform of 2^log2n floats in place, in natural order and without a scale: applied twice it
   /// multiplies by 2^log2n. The same bits from every set.
   void (*fht)(float* x, std::size_t log2n);
+  ScanBlock scan_block;
+  /// The signs of r as codes of four dimensions each, bit k set where r[4i + k] is not negative; n is a multiple of 16.
+  SignSums (*sign_codes)(const float* r, const float* c, std::size_t n, std::uint8_t* codes);
   /// CRC-32C (Castagnoli) of n bytes, continued from `crc` (0 to begin).
   std::uint32_t (*crc32c)(std::uint32_t crc, const void* data, std::size_t n);
 };

@@ -1,0 +1,125 @@
+#include "codec/neighbour_codes.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+#include "table/vectors.h"
+
+namespace annlib {
+namespace {
+
+// One rotation for all indexes: that it is random serves data that was not made with it in mind.
+constexpr std::uint64_t kRotationSeed = 0x5eed;
+// Four entries of at most so much fill a byte.
+constexpr float kQueryLevels = 63.0f;
+
+// Byte j of a table's 16 is what code j adds: the elements whose bits are set in j. kBit[k] has a one in each of the
+// first eight bytes j in which bit k is set; bit 3 is set in the last eight alone.
+constexpr std::uint64_t kOnes = 0x0101010101010101ull;
+constexpr std::uint64_t kBit[3] = {0x0100010001000100ull, 0x0101000001010000ull, 0x0101010100000000ull};
+
+void scale(float* x, std::uint32_t n, float by) {
+  for (std::uint32_t i = 0; i < n; ++i) x[i] *= by;
+}
+
+}  // namespace
+
+NeighbourCodes::NeighbourCodes(const Table& table, std::uint32_t width)
+    : table_(&table),
+      rotation_(table.dim(), kRotationSeed),
+      blocks_((width + simd::kBlockRows - 1) / simd::kBlockRows) {}
+
+void NeighbourCodes::load(Slot slot, float* out) const {
+  widen(table_->row(slot), table_->dtype(), table_->dim(), out);
+  if (table_->metric() == Metric::cosine) scale(out, table_->dim(), table_->reciprocal_norm(slot));
+}
+
+simd::BlockQuery NeighbourCodes::prepare(const QueryView& query, QueryBuffer& buffer) const {
+  const simd::Kernels& k = simd::kernels();
+  const std::uint32_t dim = table_->dim(), padded = rotation_.padded();
+  float* wide = buffer.need_floats(dim + padded);
+  float* rotated = wide + dim;
+  widen(query.data, query.dtype, dim, wide);
+  if (table_->metric() == Metric::cosine) {
+    const float sum = k.norm2(wide, dim);
+    if (sum > 0) scale(wide, dim, 1.0f / std::sqrt(sum));
+  }
+  rotation_.apply(wide, rotated);
+  const float largest = k.max_abs(rotated, padded);
+  auto* tables = buffer.need<std::uint64_t>(padded / 2 + padded / 8);
+  auto* levels = reinterpret_cast<std::int8_t*>(tables + padded / 2);
+  const std::int32_t total = k.quantize_i8(rotated, padded, largest > 0 ? kQueryLevels / largest : 0.0f, levels);
+  // What a negative element adds where its bit is set is taken out everywhere: entries are never negative.
+  std::int32_t below = 0;
+  for (std::uint32_t t = 0; t < padded / 4; ++t) {
+    std::uint64_t low = 0, high = 0;
+    for (std::uint32_t b = 0; b < 4; ++b) {
+      const std::int32_t level = levels[4 * t + b];
+      const std::uint64_t size = static_cast<std::uint64_t>(std::abs(level));
+      const std::uint64_t set_low = b < 3 ? kBit[b] : 0, set_high = b < 3 ? kBit[b] : kOnes;
+      low += size * (level < 0 ? kOnes - set_low : set_low);
+      high += size * (level < 0 ? kOnes - set_high : set_high);
+      below += std::min(level, 0);
+    }
+    tables[2 * t] = low;
+    tables[2 * t + 1] = high;
+  }
+  // <s, Rq> = 2 (what set bits add) - (what all would add)
+  const float step = largest / kQueryLevels;
+  return {reinterpret_cast<const std::uint8_t*>(tables), padded / 4, 2.0f * step,
+          step * static_cast<float>(2 * below - total)};
+}
+
+void NeighbourCodes::encode(Slot node, const Slot* neighbours, std::uint32_t degree, std::byte* codes,
+                            QueryBuffer& buffer) const {
+  const simd::Kernels& k = simd::kernels();
+  const std::uint32_t dim = table_->dim(), padded = rotation_.padded();
+  float* center = buffer.need_floats(2 * std::size_t{dim} + 2 * std::size_t{padded});
+  float* residual = center + dim;
+  float* rotated_center = residual + dim;
+  float* rotated = rotated_center + padded;
+  auto* signs = buffer.need<std::uint8_t>(padded / 4);
+  load(node, center);
+  rotation_.apply(center, rotated_center);
+  std::fill_n(codes, bytes(), std::byte{0});
+  bool finite = true;
+  for (std::uint32_t j = 0; j < degree; ++j) {
+    std::byte* block = codes + j / simd::kBlockRows * block_bytes();
+    const std::uint32_t place = j % simd::kBlockRows;
+    load(neighbours[j], residual);
+    for (std::uint32_t i = 0; i < dim; ++i) residual[i] -= center[i];
+    rotation_.apply(residual, rotated);
+    const simd::SignSums sums = k.sign_codes(rotated, rotated_center, padded, signs);
+    const float norm2 = k.norm2(residual, dim);
+    const float factor = sums.magnitude > 0 ? norm2 / sums.magnitude : 0.0f;
+    float add = 0.0f, times = -factor;
+    if (table_->metric() != Metric::ip) {
+      const float part = table_->metric() == Metric::l2 ? 1.0f : 0.5f;
+      add = part * (norm2 + 2.0f * factor * sums.other);
+      times = -2.0f * part * factor;
+    }
+    finite &= std::isfinite(add) && std::isfinite(times);
+    auto* factors = reinterpret_cast<float*>(block);
+    factors[place] = add;
+    factors[simd::kBlockRows + place] = times;
+    std::byte* nibbles = block + simd::kBlockFactorBytes + place % 16;
+    const int shift = place < 16 ? 0 : 4;
+    for (std::uint32_t t = 0; t < padded / 4; ++t) nibbles[16 * t] |= std::byte(signs[t] << shift);
+  }
+  if (!finite) invalidate(codes);
+}
+
+void NeighbourCodes::invalidate(std::byte* codes) {
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  std::memcpy(codes, &nan, sizeof nan);
+}
+
+bool NeighbourCodes::valid(const std::byte* codes) {
+  float first;
+  std::memcpy(&first, codes, sizeof first);
+  return first == first;
+}
+
+}  // namespace annlib

@@ -1,0 +1,56 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "codec/rotation.h"
+#include "codec/space.h"
+#include "core/buffer.h"
+#include "core/types.h"
+#include "simd/simd.h"
+#include "table/table.h"
+
+namespace annlib {
+
+/// One bit a dimension for each neighbour of a node, relative to the node, so that a walk that knows how far a query is
+/// from the node has an estimate for all its neighbours from one look at one stretch of memory (Gou et al.,
+/// SymphonyQG, SIGMOD 2025, on the codes of Gao & Long, RaBitQ, SIGMOD 2024, arXiv 2405.12497).
+///
+/// With R a rotation, o a neighbour of c, r = R(o - c), s = sign(r): <r, Rq> ~ k <s, Rq> with k = |r|^2 / sum |r_i|,
+/// which is without bias over random rotations, and its error shrinks with |o - c| |q - c| / sqrt(dim). Hence
+///   l2:      |q-o|^2 = |q-c|^2 + |r|^2 - 2 <r, Rq - Rc> ~ |q-c|^2 + (|r|^2 + 2k <s, Rc>) - 2k <s, Rq>
+///   cosine:  half of that, on vectors of unit length
+///   ip:     -<q,o>   = -<q,c> - <r, Rq>                 ~ -<q,c> - k <s, Rq>
+/// so that a neighbour has two floats beside its bits. <s, Rq> is summed from tables of four dimensions each, over Rq
+/// in 7 bits.
+///
+/// const members may be called from any thread.
+class NeighbourCodes {
+ public:
+  /// For lists of up to `width` neighbours of the table's rows.
+  NeighbourCodes(const Table& table, std::uint32_t width);
+
+  /// Of one node's codes, a multiple of 64: blocks of simd::kBlockRows neighbours.
+  std::size_t bytes() const { return blocks_ * block_bytes(); }
+  std::size_t blocks() const { return blocks_; }
+  std::size_t block_bytes() const { return simd::block_bytes(rotation_.padded() / 4); }
+
+  /// The query's tables; they lie in `buffer`.
+  simd::BlockQuery prepare(const QueryView& query, QueryBuffer& buffer) const;
+
+  /// Codes of `degree` neighbours of `node`. Where numbers do not fit a float the codes are marked as invalid.
+  void encode(Slot node, const Slot* neighbours, std::uint32_t degree, std::byte* codes, QueryBuffer& buffer) const;
+
+  /// Codes whose neighbours changed. The mark is a NaN in the first factor: who looks at codes has it at hand.
+  static void invalidate(std::byte* codes);
+  static bool valid(const std::byte* codes);
+
+ private:
+  void load(Slot slot, float* out) const;
+
+  const Table* table_;
+  Rotation rotation_;
+  std::size_t blocks_;
+};
+
+}  // namespace annlib

@@ -1,0 +1,110 @@
+#pragma once
+
+#include <algorithm>
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <vector>
+
+#include "codec/neighbour_codes.h"
+#include "graph/beam_search.h"
+
+namespace annlib {
+
+/// When a walk over codes ends: with the k-th nearest distance found so far at d, once no estimate is below
+/// times * d + plus. The larger, the more is found.
+struct Reach {
+  float times = 1.0f, plus = 0.0f;
+};
+
+/// The k least of the distances seen so far.
+class KthDistance {
+ public:
+  KthDistance(std::size_t k, std::vector<float>& memory) : k_(k), least_(memory) { least_.clear(); }
+  void push(float distance) {
+    if (least_.size() == k_) {
+      if (!(distance < least_.back())) return;
+      least_.pop_back();
+    }
+    least_.insert(std::upper_bound(least_.begin(), least_.end(), distance), distance);
+  }
+  /// Infinity until there are k.
+  float value() const { return least_.size() < k_ ? std::numeric_limits<float>::infinity() : least_.back(); }
+
+ private:
+  std::size_t k_;
+  std::vector<float>& least_;  // ascending
+};
+
+/// Best-first search of a layer that has codes (Gou et al., SymphonyQG, SIGMOD 2025, section 3.2): a node that is
+/// expanded gets its own distance computed, and its codes give estimates for all its neighbours at once. A neighbour
+/// comes up once for each node that leads to it, and the least of its estimates decides. Unlike there, the walk does
+/// not end with the ef-th estimate but at a reach beyond the k-th distance: hard queries then walk on longer than easy
+/// ones, which at equal mean recall takes a tenth to a fifth fewer steps.
+///
+/// Leaves the nodes expanded, with their distances and whether they pass, in s.expanded. s.visited must be fresh.
+template <class Accept>
+void walk_codes(const Layer& layer, const NeighbourCodes& codes, const simd::BlockQuery& query, const Scan& scan,
+                Slot start, std::size_t k, Reach reach, const Accept& accept, Scratch& s) {
+  const simd::ScanBlock scan_block = simd::kernels().scan_block;
+  const auto offer = [&](float estimate, Slot slot) {
+    if (!s.visited.contains(slot)) s.frontier.push(estimate, slot);
+  };
+  KthDistance kth(k, s.least);
+  s.need(layer.width);
+  float bound = std::numeric_limits<float>::infinity();
+  s.expanded.clear();
+  s.frontier.clear();
+  // The next node to be expanded is chosen before the one at hand is: that gives its row time to arrive, which is worth
+  // more than the few steps that a choice with one step's less knowledge adds.
+  const auto take = [&] {
+    while (!s.frontier.empty() && s.frontier.nearest_estimate() < bound) {
+      const Slot slot = s.frontier.nearest();
+      s.frontier.remove_nearest();
+      if (!s.visited.insert(slot)) continue;
+      scan.prefetch_row(slot);
+      prefetch(layer.links(slot), layer.stride * sizeof(Slot));
+      return slot;
+    }
+    return kNoSlot;
+  };
+  s.visited.insert(start);
+  for (Slot node = start, next = kNoSlot; node != kNoSlot; node = next != kNoSlot ? next : take()) {
+    next = take();
+    float distance;
+    scan.score(&node, 1, &distance);
+    ++s.cost.distances;
+    ++s.cost.hops;
+    const bool passes = accept(node);
+    s.expanded.emplace_back(distance, node, passes);
+    if (passes) {
+      kth.push(distance);
+      bound = kth.value() * reach.times + reach.plus;
+    }
+    const Slot* links = layer.links(node);
+    const std::byte* block = layer.codes(node);
+    if (NeighbourCodes::valid(block)) {
+      for (std::uint32_t first = 0; first < layer.width; first += simd::kBlockRows, block += codes.block_bytes()) {
+        alignas(64) float estimates[simd::kBlockRows];
+        s.cost.estimates += simd::kBlockRows;
+        std::uint32_t near = scan_block(query, block, distance, bound, estimates);
+        for (; near != 0; near &= near - 1) {
+          const auto i = static_cast<std::uint32_t>(std::countr_zero(near));
+          if (first + i >= layer.width || links[first + i] == kNoSlot) break;
+          offer(estimates[i], links[first + i]);
+        }
+      }
+    } else {  // the list has changed, and its codes are not made yet
+      const std::uint32_t degree = layer.degree(node);
+      scan.score(links, degree, s.distances.data());
+      s.cost.distances += degree;
+      for (std::uint32_t i = 0; i < degree; ++i) {
+        if (s.distances[i] < bound) offer(s.distances[i], links[i]);
+      }
+    }
+    s.frontier.prune(bound);
+  }
+}
+
+}  // namespace annlib
