@@ -79,6 +79,7 @@ class HnswIndex final : public Index {
   void retrain(int threads);
   void consolidate(int threads);
   void rebuild_upper(int threads);
+  void probe_sample(std::size_t changes, int threads);
   Grower::Publish publisher();
   auto content_hash() const {
     return [this](Slot slot) { return state_->table.content_hash(slot); };
@@ -91,8 +92,8 @@ class HnswIndex final : public Index {
   SlotHash content_;
   std::atomic<std::size_t> content_bytes_{0};  ///< its size, for readers
   bool content_known_ = false;
-  std::size_t changes_since_connect_ = 0;
-  std::size_t upper_built_for_ = 0;  ///< live items when the upper layers were last built as a whole
+  std::size_t changes_since_mended_ = 0;  ///< since the upper layers were built as a whole and all nodes connected
+  std::uint64_t probes_ = 0;              ///< slots drawn by probe_sample() so far
 };
 
 }  // namespace annlib

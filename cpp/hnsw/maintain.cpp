@@ -2,10 +2,17 @@
 #include <mutex>
 #include <utility>
 
+#include "core/random.h"
 #include "graph/connect.h"
 #include "hnsw/hnsw_index.h"
 
 namespace annlib {
+namespace {
+
+// Nodes that are looked for after each change; docs/performance.md has what fewer do.
+constexpr std::size_t kProbesAChange = 4;
+
+}  // namespace
 
 Grower::Publish HnswIndex::publisher() {
   return [this](const std::function<void()>& write) {
@@ -23,12 +30,13 @@ void HnswIndex::maintain(std::size_t changes, int threads) {
     return;
   }
   if (state.dead * 5 > live) consolidate(threads);
-  if (live * 16 > upper_built_for_ * 17) rebuild_upper(threads);
-  changes_since_connect_ += changes;
-  if (changes_since_connect_ * 10 > live) {
+  changes_since_mended_ += changes;
+  if (changes_since_mended_ * 10 > live) {
+    rebuild_upper(threads);
     connect(state.graph, state.nodes, state.walk(), params_.ef_construction, publisher());
-    changes_since_connect_ = 0;
+    changes_since_mended_ = 0;
   }
+  probe_sample(changes, threads);
 }
 
 void HnswIndex::retrain(int threads) {
@@ -65,7 +73,7 @@ void HnswIndex::consolidate(int threads) {
     state.table.release(slot);
   }
   state.dead = 0;
-  changes_since_connect_ = state.table.live();
+  changes_since_mended_ = state.table.live();
 }
 
 // Nodes that came piece by piece were linked into the upper layers as those stood; where the pieces were not a random
@@ -81,7 +89,6 @@ void HnswIndex::rebuild_upper(int threads) {
     const std::int64_t id = state.table.id(slot);
     if (params_.level(id) > 0) items.push_back({slot, id});
   });
-  upper_built_for_ = state.table.live();
   if (items.empty()) return;
   sort_for_building(params_, items);
   std::vector<Slot> nodes;
@@ -91,8 +98,26 @@ void HnswIndex::rebuild_upper(int threads) {
   }
   Grower grower(grow_options(params_, state.walk(), threads), [](const auto& write) { write(); }, {});
   build_layers(upper, nodes, 1, grower);
-  std::lock_guard writing(lock_);
-  state.graph.take_upper(std::move(upper));
+  {
+    std::lock_guard writing(lock_);
+    state.graph.take_upper(std::move(upper));
+  }
+  Grower(grow_options(params_, state.walk(), threads), publisher(), {})
+      .adopt(state.graph.layer(1), state.graph.layer(0), nodes);
+}
+
+// What is inserted can hide from the walk what was there before: it takes the places of links and leads nowhere else.
+// That happens to whole clusters at once, so a small sample, drawn again after every change, comes upon them.
+void HnswIndex::probe_sample(std::size_t changes, int threads) {
+  const HnswState& state = *state_;
+  const auto slots = static_cast<std::uint32_t>(state.table.slots());
+  std::vector<Slot> sample;
+  for (std::size_t i = std::min(changes * kProbesAChange, state.table.live()); i > 0; --i) {
+    const Slot slot = to_below(random64(params_.seed, 3, probes_++), slots);
+    if (state.nodes.test(slot) && state.table.alive(slot)) sample.push_back(slot);
+  }
+  if (sample.empty()) return;
+  Grower(grow_options(params_, state.walk(), threads), publisher(), {}).ensure_found(state.graph, sample);
 }
 
 }  // namespace annlib

@@ -108,7 +108,6 @@ void HnswIndex::restore(const std::shared_ptr<const Container>& file, Slot entry
     numbers.pop_back();
     state.codes->restore(Array<std::byte>(load_section(file, codes)), numbers, error);
   }
-  upper_built_for_ = state.table.live();
 }
 
 CodecChoice HnswIndex::codec() const {

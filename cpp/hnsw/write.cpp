@@ -40,8 +40,7 @@ void HnswIndex::replace_state(std::unique_ptr<HnswState> fresh) {
   content_ = SlotHash();
   content_bytes_ = 0;
   content_known_ = false;
-  changes_since_connect_ = 0;
-  upper_built_for_ = state_->table.live();
+  changes_since_mended_ = 0;
 }
 
 void HnswIndex::rebuild(int threads, const Progress& progress) { rebuild_with({}, {}, {}, threads, progress); }
@@ -102,7 +101,7 @@ void HnswIndex::insert(const VectorBlock& vectors, std::span<const std::int64_t>
       }
     }
     content_known_ = false;
-    changes_since_connect_ = state_->table.slots();
+    changes_since_mended_ = state_->table.slots();
     reconnect_living();
     throw;
   }
