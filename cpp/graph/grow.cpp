@@ -103,6 +103,11 @@ void Grower::choose(const Hierarchy& above, const Layer& layer, Slot node, Worke
   }
 }
 
+void Grower::overwrite(const Layer& layer, Slot node, std::span<const Candidate> links) {
+  if (options_.journal != nullptr) options_.journal->keep(layer, node);
+  write_links(layer, node, links);
+}
+
 // Makes n lists anew: make(i, worker) leaves the list of node(i) in worker.list.
 template <class Make>
 void Grower::rewrite(const Layer& layer, std::size_t n, const std::function<Slot(std::size_t)>& node, Make&& make) {
@@ -120,7 +125,7 @@ void Grower::rewrite(const Layer& layer, std::size_t n, const std::function<Slot
     });
     publish_([&] {
       for (std::size_t i = 0; i < size; ++i) {
-        write_links(layer, node(first + i), {lists.data() + i * layer.width, counts[i]});
+        overwrite(layer, node(first + i), {lists.data() + i * layer.width, counts[i]});
       }
     });
   }
@@ -245,7 +250,7 @@ void Grower::force_link(const Layer& layer, Slot node, Slot to) {
   std::rotate(mine.list.begin(), at, at + 1);
   prune(*options_.space, layer.width, mine.list, mine.prune);
   std::sort(mine.list.begin(), mine.list.end());
-  publish_([&] { write_links(layer, node, mine.list); });
+  publish_([&] { overwrite(layer, node, mine.list); });
 }
 
 // Where a small search for a node's own vector comes out: at the node, or at the nearest that was found instead.

@@ -10,6 +10,7 @@
 #include "codec/space.h"
 #include "core/types.h"
 #include "graph/hierarchy.h"
+#include "graph/journal.h"
 #include "graph/layer.h"
 #include "graph/prune.h"
 
@@ -20,6 +21,7 @@ struct GrowOptions {
   const Space* space = nullptr;
   std::uint32_t ef_construction = 200;
   int threads = 0;
+  Journal* journal = nullptr;  ///< is given every list of a node linked before, ahead of its change
 };
 
 /// Adds nodes to a layer in batches that do not depend on threads or timing (Dobson et al., ParlayANN, PPoPP 2024):
@@ -67,6 +69,7 @@ class Grower {
     friend auto operator<=>(const Back&, const Back&) = default;
   };
 
+  void overwrite(const Layer& layer, Slot node, std::span<const Candidate> links);
   Slot walk_end(const Hierarchy& graph, Slot node, Worker& worker);
   void choose(const Hierarchy& above, const Layer& layer, Slot node, Worker& worker);
   void link_back(const Layer& layer, std::vector<Back>& back);

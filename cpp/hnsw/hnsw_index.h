@@ -69,10 +69,16 @@ class HnswIndex final : public Index {
   void replace_state(std::unique_ptr<HnswState> fresh);
   void rebuild_with(const VectorBlock& vectors, std::span<const std::int64_t> ids, const Lookup& lookup, int threads,
                     const Progress& progress);
-  std::vector<Slot> append_rows(const VectorBlock& vectors, int threads);
+  std::vector<Slot> append_rows(const VectorBlock& vectors);
   void match_twins(std::span<const Slot> fresh, std::vector<Slot>& leaders);
-  void link(std::vector<BuildItem> items, int threads, const Progress& progress);
-  void reconnect_living();
+  /// What an insertion that fails goes back to, beside the lists in its journal.
+  struct Before {
+    std::size_t slots, upper_size;
+    Slot entry;
+  };
+  void drop_rows(std::span<const Slot> fresh, std::size_t slots);
+  void link(std::vector<BuildItem> items, int threads, const Progress& progress, Journal& journal);
+  void unlink(std::span<const Slot> fresh, const Before& before, const Journal& journal);
   void drop_item(Slot slot);
   // maintain.cpp
   void maintain(std::size_t changes, int threads);

@@ -61,11 +61,7 @@ Slot Table::append(const std::byte* vector) {
   } else {
     const std::size_t n = slots();
     if (n >= kMaxSlots) throw ValueError("an index holds at most " + std::to_string(kMaxSlots) + " vectors");
-    rows_.resize((n + 1) * stride_);
-    if (has_norms()) norms_.resize(n + 1);
-    ids_.resize(n + 1);
-    arrival_.resize(n + 1);
-    alive_.resize(n + 1);
+    resize(n + 1);
     slot = static_cast<Slot>(n);
   }
   std::byte* out = rows_.data() + slot * stride_;
@@ -106,6 +102,21 @@ void Table::move_item(Slot from, Slot to) {
 }
 
 void Table::release(Slot slot) { free_.push_back(slot); }
+
+void Table::take_back(std::span<const Slot> appended, std::size_t slots) {
+  for (std::size_t i = appended.size(); i-- > 0;) {
+    if (appended[i] < slots) release(appended[i]);
+  }
+  resize(slots);
+}
+
+void Table::resize(std::size_t slots) {
+  rows_.resize(slots * stride_);
+  if (has_norms()) norms_.resize(slots);
+  ids_.resize(slots);
+  arrival_.resize(slots);
+  alive_.resize(slots);
+}
 
 void Table::renumber_arrivals() {
   next_arrival_ = 0;
