@@ -253,7 +253,8 @@ void Grower::force_link(const Layer& layer, Slot node, Slot to) {
   publish_([&] { overwrite(layer, node, mine.list); });
 }
 
-// Where a small search for a node's own vector comes out: at the node, or at the nearest that was found instead.
+// Where a small search for a node's own vector comes out: at the nearest that it finds, or at the node if it finds that
+// too, or enough that lies nearer.
 Slot Grower::walk_end(const Hierarchy& graph, Slot node, Worker& worker) {
   Scratch& s = worker.search;
   const Scan scan = options_.space->prepare_row(node, s.query);
@@ -261,6 +262,10 @@ Slot Grower::walk_end(const Hierarchy& graph, Slot node, Worker& worker) {
   s.pool.reset(kProbeEf);
   enter(scan, graph.approach(scan, 0, s), AcceptAll{}, s);
   beam_search(graph.layer(0), scan, AcceptAll{}, std::numeric_limits<std::uint64_t>::max(), s);
+  // By inner product others may well be nearer to a vector than it is itself, and copies are as near.
+  float own;
+  scan.score(&node, 1, &own);
+  if (!s.pool.admits(Candidate(own, node))) return node;
   for (std::size_t i = 0; i < s.pool.size(); ++i) {
     if (s.pool[i].slot() == node) return node;
   }

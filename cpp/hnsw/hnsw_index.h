@@ -82,6 +82,7 @@ class HnswIndex final : public Index {
   void drop_item(Slot slot);
   // maintain.cpp
   void maintain(std::size_t changes, int threads);
+  std::vector<Slot> living_nodes() const;
   void retrain(int threads);
   void consolidate(int threads);
   void rebuild_upper(int threads);

@@ -21,6 +21,14 @@ Grower::Publish HnswIndex::publisher() {
   };
 }
 
+std::vector<Slot> HnswIndex::living_nodes() const {
+  std::vector<Slot> living;
+  state_->nodes.for_each([&](std::size_t slot) {
+    if (state_->table.alive(static_cast<Slot>(slot))) living.push_back(static_cast<Slot>(slot));
+  });
+  return living;
+}
+
 // Keeps the graph as good as a fresh one, at a cost that is a constant factor of the changes that made it necessary.
 void HnswIndex::maintain(std::size_t changes, int threads) {
   HnswState& state = *state_;
@@ -31,12 +39,16 @@ void HnswIndex::maintain(std::size_t changes, int threads) {
   }
   if (state.dead * 5 > live) consolidate(threads);
   changes_since_mended_ += changes;
-  if (changes_since_mended_ * 10 > live) {
-    rebuild_upper(threads);
-    connect(state.graph, state.nodes, state.walk(), params_.ef_construction, publisher());
-    changes_since_mended_ = 0;
+  const bool due = changes_since_mended_ * 10 > live;
+  if (due && state.codes && !state.codes->distinct(living_nodes())) {
+    rebuild(threads, {});  // without codes, or with some that are learnt from what there is now
+    return;
   }
+  if (due) rebuild_upper(threads);
   probe_sample(changes, threads);
+  if (!due) return;
+  connect(state.graph, state.nodes, state.walk(), params_.ef_construction, publisher());
+  changes_since_mended_ = 0;
 }
 
 void HnswIndex::retrain(int threads) {
@@ -53,11 +65,7 @@ void HnswIndex::consolidate(int threads) {
   HnswState& state = *state_;
   Grower grower(grow_options(params_, state.walk(), threads), publisher(), {});
   const auto alive = [&](Slot slot) { return state.table.alive(slot); };
-  std::vector<Slot> living, dead;
-  state.nodes.for_each([&](std::size_t i) {
-    const auto slot = static_cast<Slot>(i);
-    (alive(slot) ? living : dead).push_back(slot);
-  });
+  std::vector<Slot> living = living_nodes();
   const auto higher = [&](Slot a, Slot b) { return state.graph.level(a) > state.graph.level(b); };
   std::stable_sort(living.begin(), living.end(), higher);
   for (int l = state.graph.level(living.front()); l >= 0; --l) {
@@ -66,12 +74,14 @@ void HnswIndex::consolidate(int threads) {
   }
   std::lock_guard writing(lock_);
   if (!alive(state.graph.entry())) state.graph.set_entry(living.front());
-  for (Slot slot : dead) {
+  state.nodes.for_each([&](std::size_t i) {
+    const auto slot = static_cast<Slot>(i);
+    if (alive(slot)) return;
     if (content_known_) content_.erase(slot, content_hash());
     state.graph.clear(slot);
     state.nodes.reset(slot);
     state.table.release(slot);
-  }
+  });
   state.dead = 0;
   changes_since_mended_ = state.table.live();
 }
@@ -83,12 +93,10 @@ void HnswIndex::rebuild_upper(int threads) {
   Hierarchy upper(params_.m);
   upper.resize_upper(state.graph.slots());
   std::vector<BuildItem> items;
-  state.nodes.for_each([&](std::size_t i) {
-    const auto slot = static_cast<Slot>(i);
-    if (!state.table.alive(slot)) return;
+  for (Slot slot : living_nodes()) {
     const std::int64_t id = state.table.id(slot);
     if (params_.level(id) > 0) items.push_back({slot, id});
-  });
+  }
   if (items.empty()) return;
   sort_for_building(params_, items);
   std::vector<Slot> nodes;

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "core/error.h"
+#include "core/random.h"
 
 namespace annlib {
 
@@ -25,17 +26,7 @@ simd::Rows Table::rows() const {
 
 bool Table::same_vector(Slot a, Slot b) const { return std::memcmp(row(a), row(b), vector_bytes()) == 0; }
 
-std::uint64_t Table::content_hash(Slot slot) const {
-  const std::byte* bytes = row(slot);
-  const std::size_t n = vector_bytes();
-  std::uint64_t hash = n;
-  for (std::size_t i = 0; i < n; i += 8) {
-    std::uint64_t word = 0;
-    std::memcpy(&word, bytes + i, std::min<std::size_t>(8, n - i));
-    hash = mix64(hash ^ word) + 0x9E3779B97F4A7C15ull;
-  }
-  return hash;
-}
+std::uint64_t Table::content_hash(Slot slot) const { return hash_bytes(row(slot), vector_bytes()); }
 
 std::vector<Slot> Table::arrival_order() const {
   std::vector<Slot> order;
