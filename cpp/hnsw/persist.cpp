@@ -98,7 +98,7 @@ void HnswIndex::restore(const std::shared_ptr<const Container>& file, Slot entry
   }
   state.dead = state.nodes.count() + state.twins.count() - state.table.live();
 
-  if (state.codes && file->find("codec.codes") == nullptr) state.codes.reset();
+  if (file->find("codec.codes") == nullptr && file->find("codec.params") == nullptr) state.codes.reset();
   if (state.codes) {
     const SectionInfo& codes = file->require("codec.codes", ElementType::u8, 2);
     if (codes.shape[1] != state.codes->stride()) throw CorruptError("the codes have a wrong length");
