@@ -33,7 +33,8 @@ class HNSWIndex(Index):
         Candidates from which a new node's links are chosen: higher builds slower and searches better.
     codec : str
         How vectors are represented on the walk: "float32" (the stored vectors themselves), "float16", "int8", or
-        "auto". With codes, the nearest by code are ranked again by the stored vectors.
+        "auto". With codes, the nearest by code are ranked again by the stored vectors. Data whose near neighbours
+        a codec does not tell apart is walked on as float32, as `stats()` tells.
     dtype : {"float32", "float16", "int8", "uint8"}, optional
         How vectors are stored; default: as the first ones come.
     layout : {"auto", "plain", "fused"}

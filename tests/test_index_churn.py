@@ -27,21 +27,14 @@ def assert_like_fresh(
         assert theirs - ours <= 0.01, (ef, ours, theirs)
 
 
-ISLANDS = pytest.mark.xfail(
-    strict=False,
-    reason="as in test_index_growth.py: what comes into a cluster apart from all others is reached by links but not found "
-    "by the walk",
-)
-
-
 @pytest.mark.parametrize(
     ("how", "spread"),
     [
         ("delete then add", "even"),
         ("upsert", "even"),
-        pytest.param("delete then add", "clusters", marks=ISLANDS),
-        pytest.param("upsert", "clusters", marks=ISLANDS),
-        pytest.param("delete clusters", "clusters", marks=ISLANDS),
+        ("delete then add", "clusters"),
+        ("upsert", "clusters"),
+        ("delete clusters", "clusters"),
     ],
 )
 def test_half_of_the_set_replaced_ten_times(how: str, spread: str, rng: np.random.Generator) -> None:

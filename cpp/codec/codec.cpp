@@ -156,7 +156,24 @@ void CodeSpace::measure_error(std::span<const Slot> sample) {
   error_ = n > 0 ? static_cast<float>(std::sqrt(sum / static_cast<double>(n))) : 0.0f;
 }
 
+bool CodeSpace::distinct(std::span<const Slot> slots) const {
+  constexpr std::size_t kGroup = 10;
+  std::vector<std::uint64_t> hashes(slots.size());
+  for (std::size_t i = 0; i < slots.size(); ++i) {
+    hashes[i] = hash_bytes(codes_.data() + slots[i] * stride_, codec_->code_bytes());
+  }
+  std::sort(hashes.begin(), hashes.end());
+  std::size_t alike = 0;
+  for (auto begin = hashes.begin(), end = begin; begin != hashes.end(); begin = end) {
+    end = std::upper_bound(begin, hashes.end(), *begin);
+    const auto group = static_cast<std::size_t>(end - begin);
+    if (group > kGroup) alike += group;
+  }
+  return alike * 100 <= slots.size();
+}
+
 bool CodeSpace::resolves(std::span<const Slot> slots) const {
+  if (!distinct(slots)) return false;
   constexpr std::size_t kRows = 4096, kQueries = 64, kNear = 10;
   const std::span<const Slot> rows = slots.first(std::min(slots.size(), kRows));
   if (rows.size() <= 2 * kNear) return true;

@@ -1,7 +1,9 @@
 #pragma once
 
 #include <cmath>
+#include <cstddef>
 #include <cstdint>
+#include <cstring>
 
 namespace annlib {
 
@@ -12,6 +14,17 @@ constexpr std::uint64_t mix64(std::uint64_t x) {
   x ^= x >> 27;
   x *= 0x94D049BB133111EBull;
   return x ^ (x >> 31);
+}
+
+/// A hash of bytes: the same on every machine of one byte order.
+inline std::uint64_t hash_bytes(const std::byte* bytes, std::size_t n) {
+  std::uint64_t hash = n;
+  for (std::size_t i = 0; i < n; i += 8) {
+    std::uint64_t word = 0;
+    std::memcpy(&word, bytes + i, n - i < 8 ? n - i : 8);
+    hash = mix64(hash ^ word) + 0x9E3779B97F4A7C15ull;
+  }
+  return hash;
 }
 
 /// Counter-based random numbers: a pure function of (seed, stream, counter), the same on every machine. What depends

@@ -17,6 +17,7 @@ constexpr std::size_t kRowsPerLock = 1024;
 
 void FlatIndex::insert(const VectorBlock& vectors, std::span<const std::int64_t> ids, const Lookup& lookup, int,
                        const Progress& progress) {
+  const std::size_t slots = table_.slots();
   std::vector<Slot> fresh;
   fresh.reserve(vectors.count);
   try {
@@ -31,7 +32,7 @@ void FlatIndex::insert(const VectorBlock& vectors, std::span<const std::int64_t>
     }
   } catch (...) {
     std::lock_guard writing(lock_);
-    for (Slot slot : fresh) table_.release(slot);
+    table_.take_back(fresh, slots);
     throw;
   }
   std::lock_guard writing(lock_);

@@ -55,6 +55,7 @@ std::size_t connect(Hierarchy& graph, const Bitset& nodes, const Space& space, s
       const Slot* links = layer.links(static_cast<Slot>(node));
       for (std::uint32_t i = 0; i < layer.width && links[i] != kNoSlot; ++i) ++incoming[links[i]];
     });
+    Slot last = kNoSlot;  // mended in this round
     for (Slot node : lost) {
       if (seen.test(node)) continue;  // an earlier one of the lost leads here
       s.visited.reset(graph.slots());
@@ -69,11 +70,14 @@ std::size_t connect(Hierarchy& graph, const Bitset& nodes, const Space& space, s
         });
         made.emplace(from, node);
         flood(layer, node, seen, stack);
+        last = node;
         ++mended;
       };
       bool done = false;
-      for (std::size_t c = 0; c < s.pool.size() && !done; ++c) {
-        const Slot from = s.pool[c].slot();
+      for (std::size_t c = 0; c <= s.pool.size() && !done; ++c) {
+        // Where thousands have the same nearest, these run out of places; then each leads to the next.
+        if (c == s.pool.size() && last == kNoSlot) break;
+        const Slot from = c < s.pool.size() ? s.pool[c].slot() : last;
         const std::uint32_t degree = layer.degree(from);
         if (degree < layer.width) {
           mend(from, degree);

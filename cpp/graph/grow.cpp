@@ -1,6 +1,7 @@
 #include "graph/grow.h"
 
 #include <algorithm>
+#include <iterator>
 #include <set>
 
 #include "core/parallel.h"
@@ -12,7 +13,7 @@ namespace {
 // One group of lists is prepared while readers go on, and then written in one go.
 constexpr std::size_t kPublishLists = 4096;
 // The effort of a search that is to find a node: less than anybody searches with.
-constexpr std::size_t kProbeEf = 16;
+constexpr std::size_t kProbeEf = 8;
 
 }  // namespace
 
@@ -102,6 +103,11 @@ void Grower::choose(const Hierarchy& above, const Layer& layer, Slot node, Worke
   }
 }
 
+void Grower::overwrite(const Layer& layer, Slot node, std::span<const Candidate> links) {
+  if (options_.journal != nullptr) options_.journal->keep(layer, node);
+  write_links(layer, node, links);
+}
+
 // Makes n lists anew: make(i, worker) leaves the list of node(i) in worker.list.
 template <class Make>
 void Grower::rewrite(const Layer& layer, std::size_t n, const std::function<Slot(std::size_t)>& node, Make&& make) {
@@ -119,7 +125,7 @@ void Grower::rewrite(const Layer& layer, std::size_t n, const std::function<Slot
     });
     publish_([&] {
       for (std::size_t i = 0; i < size; ++i) {
-        write_links(layer, node(first + i), {lists.data() + i * layer.width, counts[i]});
+        overwrite(layer, node(first + i), {lists.data() + i * layer.width, counts[i]});
       }
     });
   }
@@ -138,6 +144,16 @@ void Grower::link_back(const Layer& layer, std::vector<Back>& back) {
       [&](std::size_t i, Worker& mine) {
         merge(layer, back[groups[i]].target, {&back[groups[i]], groups[i + 1] - groups[i]}, mine);
       });
+}
+
+// Leaves worker.slots, by their distance from `node`, in worker.list.
+void Grower::rank(Slot node, Worker& worker) {
+  worker.distances.resize(worker.slots.size());
+  options_.space->prepare_row(node, worker.search.row)
+      .score(worker.slots.data(), worker.slots.size(), worker.distances.data());
+  worker.list.clear();
+  for (std::size_t i = 0; i < worker.slots.size(); ++i) worker.list.emplace_back(worker.distances[i], worker.slots[i]);
+  std::sort(worker.list.begin(), worker.list.end());
 }
 
 void Grower::bypass(const Layer& layer, std::span<const Slot> nodes, const std::function<bool(Slot)>& alive) {
@@ -163,12 +179,22 @@ void Grower::bypass(const Layer& layer, std::span<const Slot> nodes, const std::
           const Slot* beyond = layer.links(links[j]);
           std::for_each(beyond, beyond + layer.degree(links[j]), take);
         }
-        mine.distances.resize(mine.slots.size());
-        options_.space->prepare_row(node, mine.search.row)
-            .score(mine.slots.data(), mine.slots.size(), mine.distances.data());
-        mine.list.clear();
-        for (std::size_t j = 0; j < mine.slots.size(); ++j) mine.list.emplace_back(mine.distances[j], mine.slots[j]);
-        std::sort(mine.list.begin(), mine.list.end());
+        rank(node, mine);
+        prune(*options_.space, layer.width, mine.list, mine.prune);
+      });
+}
+
+void Grower::adopt(const Layer& above, const Layer& layer, std::span<const Slot> nodes) {
+  rewrite(
+      layer, nodes.size(), [&](std::size_t i) { return nodes[i]; },
+      [&](std::size_t i, Worker& mine) {
+        const Slot* links = layer.links(nodes[i]);
+        const Slot* more = above.links(nodes[i]);
+        mine.slots.assign(links, links + layer.degree(nodes[i]));
+        std::remove_copy_if(more, more + above.degree(nodes[i]), std::back_inserter(mine.slots), [&](Slot slot) {
+          return std::find(links, links + layer.degree(nodes[i]), slot) != links + layer.degree(nodes[i]);
+        });
+        rank(nodes[i], mine);
         prune(*options_.space, layer.width, mine.list, mine.prune);
       });
 }
@@ -214,15 +240,21 @@ void Grower::shrink(const Layer& from, const Layer& to, std::span<const Slot> no
 }
 
 void Grower::force_link(const Layer& layer, Slot node, Slot to) {
-  Slot* links = layer.links(node);
-  const std::uint32_t degree = layer.degree(node);
-  publish_([&] {
-    links[std::min(degree, layer.width - 1)] = to;
-    layer.touch(node);
-  });
+  Worker& mine = worker(0);
+  const Slot* links = layer.links(node);
+  mine.slots.assign(links, links + layer.degree(node));
+  mine.slots.push_back(to);
+  rank(node, mine);
+  // The first candidate is always chosen.
+  const auto at = std::find_if(mine.list.begin(), mine.list.end(), [&](Candidate c) { return c.slot() == to; });
+  std::rotate(mine.list.begin(), at, at + 1);
+  prune(*options_.space, layer.width, mine.list, mine.prune);
+  std::sort(mine.list.begin(), mine.list.end());
+  publish_([&] { overwrite(layer, node, mine.list); });
 }
 
-// Where a small search for a node's own vector comes out: at the node, or at the nearest that was found instead.
+// Where a small search for a node's own vector comes out: at the nearest that it finds, or at the node if it finds that
+// too, or enough that lies nearer.
 Slot Grower::walk_end(const Hierarchy& graph, Slot node, Worker& worker) {
   Scratch& s = worker.search;
   const Scan scan = options_.space->prepare_row(node, s.query);
@@ -230,6 +262,10 @@ Slot Grower::walk_end(const Hierarchy& graph, Slot node, Worker& worker) {
   s.pool.reset(kProbeEf);
   enter(scan, graph.approach(scan, 0, s), AcceptAll{}, s);
   beam_search(graph.layer(0), scan, s);
+  // By inner product others may well be nearer to a vector than it is itself, and copies are as near.
+  float own;
+  scan.score(&node, 1, &own);
+  if (!s.pool.admits(Candidate(own, node))) return node;
   for (std::size_t i = 0; i < s.pool.size(); ++i) {
     if (s.pool[i].slot() == node) return node;
   }

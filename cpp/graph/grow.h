@@ -10,6 +10,7 @@
 #include "codec/space.h"
 #include "core/types.h"
 #include "graph/hierarchy.h"
+#include "graph/journal.h"
 #include "graph/layer.h"
 #include "graph/prune.h"
 
@@ -20,6 +21,7 @@ struct GrowOptions {
   const Space* space = nullptr;
   std::uint32_t ef_construction = 200;
   int threads = 0;
+  Journal* journal = nullptr;  ///< is given every list of a node linked before, ahead of its change
 };
 
 /// Adds nodes to a layer in batches that do not depend on threads or timing (Dobson et al., ParlayANN, PPoPP 2024):
@@ -47,12 +49,16 @@ class Grower {
   /// list is pruned again (Singh et al., FreshDiskANN, arXiv 2105.09613, Algorithm 4). `alive(slot)` tells who lives.
   void bypass(const Layer& layer, std::span<const Slot> nodes, const std::function<bool(Slot)>& alive);
 
-  /// Gives `node`'s list a link to `to`, in place of its longest if it is full.
+  /// Offers `nodes`, linked on both layers, the links that they have on `above` for their lists on `layer`. Of a layer
+  /// that grew from pieces which lay apart, the few nodes of a new layer above it know what lies between.
+  void adopt(const Layer& above, const Layer& layer, std::span<const Slot> nodes);
+
+  /// Gives `node`'s list a link to `to`. From a full list goes what pruning values least beside it.
   void force_link(const Layer& layer, Slot node, Slot to);
 
   /// Sees to it that a search finds each of `nodes`, which are linked already: where the walk for one ends elsewhere,
-  /// the node at which it ends gets a link to it. A node far from all that was there before needs that: nobody's list
-  /// may have kept it, or only the lists of nodes to which the walk does not come.
+  /// the node at which it ends gets a link to it. Such are nodes far from all that was there before them, which
+  /// nobody's list may have kept, and those that what came later has hidden from the walk.
   void ensure_found(const Hierarchy& graph, std::span<const Slot> nodes);
 
  private:
@@ -63,11 +69,13 @@ class Grower {
     friend auto operator<=>(const Back&, const Back&) = default;
   };
 
+  void overwrite(const Layer& layer, Slot node, std::span<const Candidate> links);
   Slot walk_end(const Hierarchy& graph, Slot node, Worker& worker);
   void choose(const Hierarchy& above, const Layer& layer, Slot node, Worker& worker);
   void link_back(const Layer& layer, std::vector<Back>& back);
   template <class Make>
   void rewrite(const Layer& layer, std::size_t n, const std::function<Slot(std::size_t)>& node, Make&& make);
+  void rank(Slot node, Worker& worker);
   void merge(const Layer& layer, Slot target, std::span<const Back> incoming, Worker& worker);
   Worker& worker(int i) { return *workers_[static_cast<std::size_t>(i)]; }
 

@@ -60,6 +60,8 @@ class Hierarchy {
     }
     level_[slot] = static_cast<std::uint8_t>(level);
   }
+  /// Drops what place() has added since upper() had this size; the nodes must have gone.
+  void drop_rows(std::size_t upper_size) { upper_.resize(upper_size); }
   /// Empties a node's lists on all levels.
   void clear(Slot slot) {
     for (int l = 0; l <= level_[slot]; ++l) std::fill_n(layer(l).links(slot), width(l), kNoSlot);

@@ -118,19 +118,18 @@ std::unique_ptr<HnswState> build_state(const HnswParams& params, const std::stri
   state->grow_to_table();
   std::vector<Slot> slots(n);
   std::iota(slots.begin(), slots.end(), Slot{0});
-  if (state->codes) state->codes->train(slots, threads);
-  if (state->codes && params.codec == "auto" && !state->codes->resolves(slots)) state->codes.reset();
-  const std::unique_ptr<CodeSpace> draft_codes = draft_codes_for(*state, slots, threads);
-  const Space& space = draft_codes ? *draft_codes : state->walk();
   for (Slot slot : slots) state->nodes.set(slot);
   find_twins(*state, threads);
-
   std::vector<Slot> nodes;
   state->nodes.for_each([&](std::size_t i) {
     const auto slot = static_cast<Slot>(i);
     state->graph.place(slot, params.level(table.id(slot)));
     nodes.push_back(slot);
   });
+  if (state->codes) state->codes->train(slots, threads);
+  if (state->codes && !state->codes->resolves(nodes)) state->codes.reset();
+  const std::unique_ptr<CodeSpace> draft_codes = draft_codes_for(*state, nodes, threads);
+  const Space& space = draft_codes ? *draft_codes : state->walk();
   const Grower::Publish publish = [](const std::function<void()>& write) { write(); };
   std::size_t done = 0;
   Grower grower(grow_options(params, space, threads), publish, [&](std::size_t more) {

@@ -74,17 +74,25 @@ class HnswIndex final : public Index {
   void replace_state(std::unique_ptr<HnswState> fresh);
   void rebuild_with(const VectorBlock& vectors, std::span<const std::int64_t> ids, const Lookup& lookup, int threads,
                     const Progress& progress);
-  std::vector<Slot> append_rows(const VectorBlock& vectors, int threads);
+  std::vector<Slot> append_rows(const VectorBlock& vectors);
   void match_twins(std::span<const Slot> fresh, std::vector<Slot>& leaders);
-  void link(std::vector<BuildItem> items, int threads, const Progress& progress);
-  void reconnect_living();
+  /// What an insertion that fails goes back to, beside the lists in its journal.
+  struct Before {
+    std::size_t slots, upper_size;
+    Slot entry;
+  };
+  void drop_rows(std::span<const Slot> fresh, std::size_t slots);
+  void link(std::vector<BuildItem> items, int threads, const Progress& progress, Journal& journal);
+  void unlink(std::span<const Slot> fresh, const Before& before, const Journal& journal);
   void drop_item(Slot slot);
   // maintain.cpp
   void maintain(std::size_t changes, int threads);
+  std::vector<Slot> living_nodes() const;
   void retrain(int threads);
   void consolidate(int threads);
   void rebuild_upper(int threads);
   void refresh_codes(int threads);
+  void probe_sample(std::size_t changes, int threads);
   Grower::Publish publisher();
   auto content_hash() const {
     return [this](Slot slot) { return state_->table.content_hash(slot); };
@@ -97,8 +105,8 @@ class HnswIndex final : public Index {
   SlotHash content_;
   std::atomic<std::size_t> content_bytes_{0};  ///< its size, for readers
   bool content_known_ = false;
-  std::size_t changes_since_connect_ = 0;
-  std::size_t upper_built_for_ = 0;  ///< live items when the upper layers were last built as a whole
+  std::size_t changes_since_mended_ = 0;  ///< since the upper layers were built as a whole and all nodes connected
+  std::uint64_t probes_ = 0;              ///< slots drawn by probe_sample() so far
 };
 
 }  // namespace annlib

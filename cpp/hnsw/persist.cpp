@@ -107,7 +107,7 @@ void HnswIndex::restore(const std::shared_ptr<const Container>& file, Slot entry
   }
   state.dead = state.nodes.count() + state.twins.count() - state.table.live();
 
-  if (state.codes && params_.codec == "auto" && file->find("codec.codes") == nullptr) state.codes.reset();
+  if (file->find("codec.codes") == nullptr && file->find("codec.params") == nullptr) state.codes.reset();
   if (state.codes) {
     const SectionInfo& codes = file->require("codec.codes", ElementType::u8, 2);
     if (codes.shape[1] != state.codes->stride()) throw CorruptError("the codes have a wrong length");
@@ -118,13 +118,12 @@ void HnswIndex::restore(const std::shared_ptr<const Container>& file, Slot entry
     state.codes->restore(Array<std::byte>(load_section(file, codes)), numbers, error);
   }
   if (state.neighbour_codes) state.graph.track_changes();
-  upper_built_for_ = state.table.live();
 }
 
 CodecChoice HnswIndex::codec() const {
   std::shared_lock reading(lock_);
   if (state_->codes == nullptr && codec_.name != "float32") {
-    return {"float32", "8-bit codes do not tell near neighbours of this data apart"};
+    return {"float32", codec_.name + " codes do not tell near neighbours of this data apart"};
   }
   return codec_;
 }

@@ -40,8 +40,7 @@ void HnswIndex::replace_state(std::unique_ptr<HnswState> fresh) {
   content_ = SlotHash();
   content_bytes_ = 0;
   content_known_ = false;
-  changes_since_connect_ = 0;
-  upper_built_for_ = state_->table.live();
+  changes_since_mended_ = 0;
 }
 
 void HnswIndex::rebuild(int threads, const Progress& progress) { rebuild_with({}, {}, {}, threads, progress); }
@@ -84,26 +83,25 @@ void HnswIndex::insert(const VectorBlock& vectors, std::span<const std::int64_t>
     rebuild_with(vectors, ids, lookup, threads, progress);
     return;
   }
-  const std::vector<Slot> fresh = append_rows(vectors, threads);
+  const Before before{state_->table.slots(), state_->graph.upper().size(), state_->graph.entry()};
+  const std::vector<Slot> fresh = append_rows(vectors);
   std::vector<Slot> leaders;
+  Journal journal;
   try {
+    if (state_->codes && state_->codes->wants_training()) retrain(threads);
     match_twins(fresh, leaders);
     std::vector<BuildItem> nodes;
     for (std::size_t i = 0; i < fresh.size(); ++i) {
       if (leaders[i] == kNoSlot) nodes.push_back({fresh[i], ids[i]});
     }
-    link(std::move(nodes), threads, progress);
+    link(std::move(nodes), threads, progress, journal);
   } catch (...) {
-    // What was linked stays as dead nodes; the rest is free again. Nothing of it was ever visible.
     {
       std::lock_guard writing(lock_);
-      for (Slot slot : fresh) {
-        if (!state_->nodes.test(slot)) state_->table.release(slot);
-      }
+      unlink(fresh, before, journal);
+      drop_rows(fresh, before.slots);
     }
     content_known_ = false;
-    changes_since_connect_ = state_->table.slots();
-    reconnect_living();
     refresh_codes(threads);
     throw;
   }
@@ -139,8 +137,9 @@ void HnswIndex::insert(const VectorBlock& vectors, std::span<const std::int64_t>
   maintain(ids.size(), threads);
 }
 
-std::vector<Slot> HnswIndex::append_rows(const VectorBlock& vectors, int threads) {
+std::vector<Slot> HnswIndex::append_rows(const VectorBlock& vectors) {
   HnswState& state = *state_;
+  const std::size_t slots = state.table.slots();
   std::vector<Slot> fresh;
   fresh.reserve(vectors.count);
   try {
@@ -154,21 +153,21 @@ std::vector<Slot> HnswIndex::append_rows(const VectorBlock& vectors, int threads
     }
   } catch (...) {
     std::lock_guard writing(lock_);
-    for (Slot slot : fresh) state.table.release(slot);
+    drop_rows(fresh, slots);
     throw;
   }
-  if (state.codes && state.codes->wants_training()) retrain(threads);
   return fresh;
+}
+
+// Under lock_. Undoes append_rows(), before which there were so many slots.
+void HnswIndex::drop_rows(std::span<const Slot> fresh, std::size_t slots) {
+  state_->table.take_back(fresh, slots);
+  state_->grow_to_table();
 }
 
 // For each new row the node with an equal vector, in the graph or among the new rows before it, or kNoSlot.
 void HnswIndex::match_twins(std::span<const Slot> fresh, std::vector<Slot>& leaders) {
   const Table& table = state_->table;
-  const Layer base = state_->graph.layer(0);
-  // A node that an interrupted insertion has left without links is no place for an item.
-  const auto usable = [&](Slot node) {
-    return !state_->nodes.test(node) || table.alive(node) || base.degree(node) > 0;
-  };
   if (!content_known_) {
     content_ = SlotHash();
     content_.reserve(state_->nodes.count() + fresh.size(), content_hash());
@@ -176,14 +175,14 @@ void HnswIndex::match_twins(std::span<const Slot> fresh, std::vector<Slot>& lead
     content_known_ = true;
   }
   for (Slot slot : fresh) {
-    const auto same = [&](Slot node) { return table.same_vector(node, slot) && usable(node); };
+    const auto same = [&](Slot node) { return table.same_vector(node, slot); };
     leaders.push_back(content_.find(table.content_hash(slot), same));
     if (leaders.back() == kNoSlot) content_.insert(slot, content_hash());
   }
   content_bytes_ = content_.memory_bytes();
 }
 
-void HnswIndex::link(std::vector<BuildItem> items, int threads, const Progress& progress) {
+void HnswIndex::link(std::vector<BuildItem> items, int threads, const Progress& progress, Journal& journal) {
   if (items.empty()) return;
   HnswState& state = *state_;
   sort_for_building(params_, items);
@@ -198,7 +197,9 @@ void HnswIndex::link(std::vector<BuildItem> items, int threads, const Progress& 
     }
   }
   std::size_t done = 0;
-  Grower grower(grow_options(params_, state.walk(), threads), publisher(), [&](std::size_t more) {
+  GrowOptions options = grow_options(params_, state.walk(), threads);
+  options.journal = &journal;
+  Grower grower(options, publisher(), [&](std::size_t more) {
     done += more;
     if (progress) progress(std::min(done, items.size()), items.size());
   });
@@ -221,14 +222,21 @@ void HnswIndex::link(std::vector<BuildItem> items, int threads, const Progress& 
   refresh_codes(threads);
 }
 
-// Links to nodes that then stayed dead may have taken the places of the only ones that led to others.
-void HnswIndex::reconnect_living() {
+// Under lock_. Undoes link(), however far it came.
+void HnswIndex::unlink(std::span<const Slot> fresh, const Before& before, const Journal& journal) {
   HnswState& state = *state_;
-  Bitset living(state.nodes.size());
-  state.nodes.for_each([&](std::size_t node) {
-    if (state.table.alive(static_cast<Slot>(node))) living.set(node);
-  });
-  connect(state.graph, living, state.walk(), params_.ef_construction, publisher());
+  journal.undo(state.graph);
+  state.graph.set_entry(before.entry);
+  bool reused = false;
+  for (Slot slot : fresh) {
+    reused |= slot < before.slots;
+    if (!state.nodes.test(slot)) continue;
+    state.graph.clear(slot);
+    state.nodes.reset(slot);
+    --state.dead;
+  }
+  // A slot that was free before keeps the rows that it was given.
+  if (!reused) state.graph.drop_rows(before.upper_size);
 }
 
 // Under lock_. The slot of an item that leads twins passes to one of them: the graph keeps its node.

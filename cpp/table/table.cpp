@@ -6,6 +6,7 @@
 #include <string>
 
 #include "core/error.h"
+#include "core/random.h"
 
 namespace annlib {
 
@@ -25,17 +26,7 @@ simd::Rows Table::rows() const {
 
 bool Table::same_vector(Slot a, Slot b) const { return std::memcmp(row(a), row(b), vector_bytes()) == 0; }
 
-std::uint64_t Table::content_hash(Slot slot) const {
-  const std::byte* bytes = row(slot);
-  const std::size_t n = vector_bytes();
-  std::uint64_t hash = n;
-  for (std::size_t i = 0; i < n; i += 8) {
-    std::uint64_t word = 0;
-    std::memcpy(&word, bytes + i, std::min<std::size_t>(8, n - i));
-    hash = mix64(hash ^ word) + 0x9E3779B97F4A7C15ull;
-  }
-  return hash;
-}
+std::uint64_t Table::content_hash(Slot slot) const { return hash_bytes(row(slot), vector_bytes()); }
 
 std::vector<Slot> Table::arrival_order() const {
   std::vector<Slot> order;
@@ -61,11 +52,7 @@ Slot Table::append(const std::byte* vector) {
   } else {
     const std::size_t n = slots();
     if (n >= kMaxSlots) throw ValueError("an index holds at most " + std::to_string(kMaxSlots) + " vectors");
-    rows_.resize((n + 1) * stride_);
-    if (has_norms()) norms_.resize(n + 1);
-    ids_.resize(n + 1);
-    arrival_.resize(n + 1);
-    alive_.resize(n + 1);
+    resize(n + 1);
     slot = static_cast<Slot>(n);
   }
   std::byte* out = rows_.data() + slot * stride_;
@@ -106,6 +93,21 @@ void Table::move_item(Slot from, Slot to) {
 }
 
 void Table::release(Slot slot) { free_.push_back(slot); }
+
+void Table::take_back(std::span<const Slot> appended, std::size_t slots) {
+  for (std::size_t i = appended.size(); i-- > 0;) {
+    if (appended[i] < slots) release(appended[i]);
+  }
+  resize(slots);
+}
+
+void Table::resize(std::size_t slots) {
+  rows_.resize(slots * stride_);
+  if (has_norms()) norms_.resize(slots);
+  ids_.resize(slots);
+  arrival_.resize(slots);
+  alive_.resize(slots);
+}
 
 void Table::renumber_arrivals() {
   next_arrival_ = 0;

@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "core/bitset.h"
@@ -62,6 +63,8 @@ class Table {
   void move_item(Slot from, Slot to);
   /// A hidden slot that nothing refers to any more may be used again.
   void release(Slot slot);
+  /// Undoes calls of append(), before the first of which there were `slots`; `appended` must be hidden still.
+  void take_back(std::span<const Slot> appended, std::size_t slots);
   const std::vector<Slot>& free_slots() const { return free_; }
 
   /// Renumbers arrivals 0, 1, 2 ... without changing their order.
@@ -87,6 +90,7 @@ class Table {
   void restore(Parts parts);
 
  private:
+  void resize(std::size_t slots);
   static std::uint64_t hash_of(std::int64_t id) { return mix64(static_cast<std::uint64_t>(id) + 1); }
   auto hash_by_id() const {
     return [this](Slot slot) { return hash_of(ids_[slot]); };
