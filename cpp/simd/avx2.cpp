@@ -53,6 +53,10 @@ struct Float {
     const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
     return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
   }
+  template <std::size_t h>
+  static Vec exchange(Vec v) {
+    return h == 4 ? _mm256_permute2f128_ps(v, v, 1) : _mm256_permute_ps(v, h == 1 ? 0xB1 : 0x4E);
+  }
 
   static void store(float* p, Vec v) { _mm256_storeu_ps(p, v); }
   static void store(std::uint16_t* p, Vec v) {

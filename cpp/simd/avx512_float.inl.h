@@ -37,6 +37,11 @@ struct Float {
   static Vec max(Vec a, Vec b) { return _mm512_max_ps(a, b); }
   static Vec min(Vec a, Vec b) { return _mm512_min_ps(a, b); }
   static float sum(Vec v) { return _mm512_reduce_add_ps(v); }
+  template <std::size_t h>
+  static Vec exchange(Vec v) {
+    constexpr int pairs = h == 1 || h == 4 ? 0xB1 : 0x4E;
+    return h < 4 ? _mm512_permute_ps(v, pairs) : _mm512_shuffle_f32x4(v, v, pairs);
+  }
 
   static void store(float* p, Vec v) { _mm512_storeu_ps(p, v); }
   static void store(std::uint16_t* p, Vec v) {

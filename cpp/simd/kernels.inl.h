@@ -5,7 +5,8 @@
 ///                                 int8, uint8; load_first(p, count) with zeros behind, 0 < count < lanes;
 ///                                 load_tail(p, i, n) elements i..n of p, n - i < lanes, the rest zeros;
 ///                                 broadcast, add, sub, mul, fma, abs, max, min (the second operand where the first
-///                                 is NaN), sum, and store to float, half, int8, uint8 (rounding to nearest even)
+///                                 is NaN), sum, exchange<h> (lane i gets lane i ^ h), and store to float, half, int8,
+///                                 uint8 (rounding to nearest even)
 ///   IntegerTerm<Op, Q, X>         a Term, see below, whose int32 result is exact up to kExactDim elements
 ///   crc32c_byte, crc32c_word      one step of a CRC-32C over 1 or 8 bytes
 ///
@@ -257,6 +258,50 @@ std::size_t first_nonfinite_half(const std::uint16_t* in, std::size_t n) {
   return first_with_bits<std::uint16_t>(in, n, 0x7c00);
 }
 
+/// For h = 1, 2, 4, 8: +1 in the lower lane of each pair (i, i + h), -1 in the upper one.
+alignas(64) constexpr float kButterflySigns[4][16] = {{1, -1, 1, -1, 1, -1, 1, -1, 1, -1, 1, -1, 1, -1, 1, -1},
+                                                      {1, 1, -1, -1, 1, 1, -1, -1, 1, 1, -1, -1, 1, 1, -1, -1},
+                                                      {1, 1, 1, 1, -1, -1, -1, -1, 1, 1, 1, 1, -1, -1, -1, -1},
+                                                      {1, 1, 1, 1, 1, 1, 1, 1, -1, -1, -1, -1, -1, -1, -1, -1}};
+
+/// All levels of the transform that stay within a vector. The product is exact, so the fma rounds as a sum does.
+template <std::size_t level = 0>
+inline Float::Vec butterflies_within(Float::Vec v) {
+  constexpr std::size_t h = std::size_t{1} << level;
+  if constexpr (h < Float::lanes) {
+    return butterflies_within<level + 1>(Float::fma(v, Float::load(kButterflySigns[level]), Float::exchange<h>(v)));
+  } else {
+    return v;
+  }
+}
+
+void fht(float* x, std::size_t log2n) {
+  constexpr std::size_t L = Float::lanes;
+  const std::size_t n = std::size_t{1} << log2n;
+  if (n < L) return kScalarKernels.fht(x, log2n);
+  for (std::size_t i = 0; i < n; i += L) Float::store(x + i, butterflies_within(Float::load(x + i)));
+  std::size_t h = L;
+  for (; 4 * h <= n; h *= 4) {  // two levels a pass, so that memory is read and written half as often
+    for (float* block = x; block < x + n; block += 4 * h) {
+      for (float* p = block; p < block + h; p += L) {
+        const Float::Vec a = Float::load(p), b = Float::load(p + h);
+        const Float::Vec c = Float::load(p + 2 * h), d = Float::load(p + 3 * h);
+        const Float::Vec ab = Float::add(a, b), a_b = Float::sub(a, b), cd = Float::add(c, d), c_d = Float::sub(c, d);
+        Float::store(p, Float::add(ab, cd));
+        Float::store(p + h, Float::add(a_b, c_d));
+        Float::store(p + 2 * h, Float::sub(ab, cd));
+        Float::store(p + 3 * h, Float::sub(a_b, c_d));
+      }
+    }
+  }
+  if (h == n) return;
+  for (std::size_t i = 0; i < h; i += L) {
+    const Float::Vec a = Float::load(x + i), b = Float::load(x + i + h);
+    Float::store(x + i, Float::add(a, b));
+    Float::store(x + i + h, Float::sub(a, b));
+  }
+}
+
 std::uint32_t crc32c(std::uint32_t crc, const void* data, std::size_t n) {
   const auto* bytes = static_cast<const std::uint8_t*>(data);
   crc = ~crc;
@@ -281,5 +326,6 @@ constexpr Kernels make_kernels(Isa isa, const char* name) {
           .max_abs = max_abs,
           .first_nonfinite = first_nonfinite,
           .first_nonfinite_half = first_nonfinite_half,
+          .fht = fht,
           .crc32c = crc32c};
 }

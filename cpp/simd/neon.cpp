@@ -49,6 +49,10 @@ struct Float {
   static Vec max(Vec a, Vec b) { return vmaxnmq_f32(a, b); }
   static Vec min(Vec a, Vec b) { return vminnmq_f32(a, b); }
   static float sum(Vec v) { return vaddvq_f32(v); }
+  template <std::size_t h>
+  static Vec exchange(Vec v) {
+    return h == 1 ? vrev64q_f32(v) : vextq_f32(v, v, 2);
+  }
 
   static void store(float* p, Vec v) { vst1q_f32(p, v); }
   static void store(std::uint16_t* p, Vec v) { vst1_u16(p, vreinterpret_u16_f16(vcvt_f16_f32(v))); }

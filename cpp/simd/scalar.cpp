@@ -181,6 +181,19 @@ std::size_t first_nonfinite_half(const std::uint16_t* in, std::size_t n) {
   return i;
 }
 
+void fht(float* x, std::size_t log2n) {
+  const std::size_t n = std::size_t{1} << log2n;
+  for (std::size_t h = 1; h < n; h *= 2) {
+    for (std::size_t i = 0; i < n; i += 2 * h) {
+      for (std::size_t j = i; j < i + h; ++j) {
+        const float a = x[j], b = x[j + h];
+        x[j] = a + b;
+        x[j + h] = a - b;
+      }
+    }
+  }
+}
+
 /// Table k advances a byte by k more zero bytes, so that eight bytes are looked up at once ("slicing by 8":
 /// Kounavis and Berry, "A systematic approach to building high performance software-based CRC generators", 2005).
 constexpr std::array<std::array<std::uint32_t, 256>, 8> make_crc_tables() {
@@ -231,6 +244,7 @@ constinit const Kernels kScalarKernels{
     .max_abs = max_abs,
     .first_nonfinite = first_nonfinite,
     .first_nonfinite_half = first_nonfinite_half,
+    .fht = fht,
     .crc32c = crc32c,
 };
 

@@ -72,6 +72,9 @@ struct Kernels {
   /// index of the first element that is NaN or infinite, or n
   std::size_t (*first_nonfinite)(const float* in, std::size_t n);
   std::size_t (*first_nonfinite_half)(const std::uint16_t* in, std::size_t n);
+  /// The Walsh-Hadamard transform of 2^log2n floats in place, in natural order and without a scale: applied twice it
+  /// multiplies by 2^log2n. The same bits from every set.
+  void (*fht)(float* x, std::size_t log2n);
   /// CRC-32C (Castagnoli) of n bytes, continued from `crc` (0 to begin).
   std::uint32_t (*crc32c)(std::uint32_t crc, const void* data, std::size_t n);
 };

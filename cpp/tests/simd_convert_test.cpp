@@ -1,6 +1,7 @@
 /// Conversions, quantisers, searches and checksums of every set, against the scalar reference and known answers.
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -199,6 +200,32 @@ TEST(reference_quantisers_known_values) {
   std::uint8_t bytes[n];
   reference().quantize_u8(in, offset, inv_step, n, bytes);
   for (std::size_t i = 0; i < n; ++i) CHECK_EQ(bytes[i], unsigned_codes[i], "i ", i);
+}
+
+TEST(fht_agrees_with_reference_to_the_bit) {
+  std::mt19937 random(5);
+  std::normal_distribution<float> normal;
+  for (const Kernels* set : available_kernels()) {
+    for (std::size_t log2n = 0; log2n <= 13; ++log2n) {
+      const std::size_t n = std::size_t{1} << log2n;
+      Guarded<float> x(n), expected(n);
+      for (std::size_t i = 0; i < n; ++i) x[i] = expected[i] = normal(random);
+      set->fht(x.data(), log2n);
+      reference().fht(expected.data(), log2n);
+      for (std::size_t i = 0; i < n; ++i) CHECK_EQ(bits_of(x[i]), bits_of(expected[i]), set->name, " n ", n, " at ", i);
+    }
+  }
+}
+
+TEST(reference_fht_is_the_hadamard_matrix) {
+  for (std::size_t row = 0; row < 32; ++row) {
+    float x[32] = {};
+    x[row] = 1.0f;
+    reference().fht(x, 5);
+    for (std::size_t column = 0; column < 32; ++column) {
+      CHECK_EQ(x[column], std::popcount(row & column) % 2 == 0 ? 1.0f : -1.0f, row, " ", column);
+    }
+  }
 }
 
 TEST(nonfinite_is_found_at_every_position) {
