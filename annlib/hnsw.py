@@ -32,8 +32,8 @@ class HNSWIndex(Index):
     ef_construction : int
         Candidates from which a new node's links are chosen: higher builds slower and searches better.
     codec : str
-        How vectors are represented on the walk: "float32" (the stored vectors themselves), "float16", "int8", or
-        "auto". With codes, the nearest by code are ranked again by the stored vectors.
+        How vectors are represented on the walk: "float32" (the stored vectors themselves), "float16", "int8",
+        "int4", or "auto". With codes, the nearest by code are ranked again by the stored vectors.
     dtype : {"float32", "float16", "int8", "uint8"}, optional
         How vectors are stored; default: as the first ones come.
     seed : int

@@ -5,7 +5,7 @@
 #include <cmath>
 
 #include "codec/float16.h"
-#include "codec/int8.h"
+#include "codec/scalar.h"
 #include "core/candidate.h"
 #include "core/error.h"
 #include "core/parallel.h"
@@ -21,16 +21,17 @@ struct Entry {
   Factory make;  // nullptr: not a codec of its own
 };
 
-template <class C>
+template <class C, std::uint32_t... bits>
 std::unique_ptr<Codec> make(Metric metric, std::uint32_t dim) {
-  return std::make_unique<C>(metric, dim);
+  return std::make_unique<C>(metric, dim, bits...);
 }
 
 constexpr Entry kCodecs[] = {
     {"auto", nullptr},
     {"float32", nullptr},
     {"float16", make<Float16Codec>},
-    {"int8", make<Int8Codec>},
+    {"int8", make<ScalarCodec, 8>},
+    {"int4", make<ScalarCodec, 4>},
 };
 
 // Below this a code saves less than the second look at the vectors costs.

@@ -42,7 +42,7 @@ class Codec {
   virtual void prepare(const float* vector, QueryBuffer& buffer, Scan& scan) const = 0;
 };
 
-/// "float16", "int8"; nullptr for another name.
+/// "float16", "int8", "int4"; nullptr for another name.
 std::unique_ptr<Codec> make_codec(std::string_view name, Metric metric, std::uint32_t dim);
 
 /// All names that an index takes, "auto" and "float32" among them.
