@@ -26,6 +26,7 @@ class ScalarCodec final : public Codec {
   std::size_t code_bytes() const override { return tail_offset() + (has_tail() ? sizeof(float) : 0); }
   /// Tails of l2 codes lie on a multiple of four bytes.
   std::uint32_t tail_offset() const override { return has_tail() ? (row_bytes_ + 3) / 4 * 4 : row_bytes_; }
+  bool chooses_links() const override { return bits_ == 8; }
   void train(const float* sample, std::size_t n) override;
   bool encode(const float* vector, std::byte* code) const override;
   void prepare(const float* vector, QueryBuffer& buffer, Scan& scan) const override;

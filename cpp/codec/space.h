@@ -17,6 +17,8 @@ struct Scan {
   simd::Query query;
   simd::Rows rows;
   simd::Scorer scorer;
+  /// How far beyond a distance another one by code must lie to be the greater one in truth, nearly always.
+  float margin = 0.0f;
 
   void score(const Slot* slots, std::size_t n, float* out) const { scorer.ids(query, rows, slots, n, out); }
   void score_range(Slot first, std::size_t n, float* out) const { scorer.range(query, rows, first, n, out); }

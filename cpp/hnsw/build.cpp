@@ -112,7 +112,7 @@ std::unique_ptr<HnswState> build_state(const HnswParams& params, const std::stri
   if (state->codes) state->codes->train(slots, threads);
   if (state->codes && params.codec == "auto" && !state->codes->resolves(slots)) state->codes.reset();
   const std::unique_ptr<CodeSpace> draft_codes = draft_codes_for(*state, slots, threads);
-  const Space& space = draft_codes ? *draft_codes : state->walk();
+  const Space& space = draft_codes ? *draft_codes : state->links();
   for (Slot slot : slots) state->nodes.set(slot);
   find_twins(*state, threads);
 

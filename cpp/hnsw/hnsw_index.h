@@ -63,7 +63,7 @@ class HnswIndex final : public Index {
   bool walk(const Scan& scan, const Accept& accept, std::uint64_t budget, Scratch& s) const;
   template <class Accept>
   void collect(std::size_t k, const Accept& accept, Scratch& s) const;
-  void rerank(const QueryView& query, std::size_t k, Scratch& s) const;
+  void rerank(const QueryView& query, std::size_t k, float margin, Scratch& s) const;
 
   // write.cpp
   void replace_state(std::unique_ptr<HnswState> fresh);

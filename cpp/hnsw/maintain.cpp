@@ -26,7 +26,7 @@ void HnswIndex::maintain(std::size_t changes, int threads) {
   if (live * 16 > upper_built_for_ * 17) rebuild_upper(threads);
   changes_since_connect_ += changes;
   if (changes_since_connect_ * 10 > live) {
-    connect(state.graph, state.nodes, state.walk(), params_.ef_construction, publisher());
+    connect(state.graph, state.nodes, state.links(), params_.ef_construction, publisher());
     changes_since_connect_ = 0;
   }
 }
@@ -43,7 +43,7 @@ void HnswIndex::retrain(int threads) {
 
 void HnswIndex::consolidate(int threads) {
   HnswState& state = *state_;
-  Grower grower(grow_options(params_, state.walk(), threads), publisher(), {});
+  Grower grower(grow_options(params_, state.links(), threads), publisher(), {});
   const auto alive = [&](Slot slot) { return state.table.alive(slot); };
   std::vector<Slot> living, dead;
   state.nodes.for_each([&](std::size_t i) {
@@ -89,7 +89,7 @@ void HnswIndex::rebuild_upper(int threads) {
     upper.place(slot, params_.level(id));
     nodes.push_back(slot);
   }
-  Grower grower(grow_options(params_, state.walk(), threads), [](const auto& write) { write(); }, {});
+  Grower grower(grow_options(params_, state.links(), threads), [](const auto& write) { write(); }, {});
   build_layers(upper, nodes, 1, grower);
   std::lock_guard writing(lock_);
   state.graph.take_upper(std::move(upper));

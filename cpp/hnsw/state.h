@@ -39,6 +39,11 @@ struct HnswState {
     if (codes != nullptr) return *codes;
     return stored;
   }
+  /// What links are chosen on.
+  const Space& links() const {
+    if (codes != nullptr && codes->codec().chooses_links()) return *codes;
+    return stored;
+  }
   std::size_t memory_bytes() const;
 
   void grow_to_table();

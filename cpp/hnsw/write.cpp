@@ -197,7 +197,7 @@ void HnswIndex::link(std::vector<BuildItem> items, int threads, const Progress& 
     }
   }
   std::size_t done = 0;
-  Grower grower(grow_options(params_, state.walk(), threads), publisher(), [&](std::size_t more) {
+  Grower grower(grow_options(params_, state.links(), threads), publisher(), [&](std::size_t more) {
     done += more;
     if (progress) progress(std::min(done, items.size()), items.size());
   });
@@ -226,7 +226,7 @@ void HnswIndex::reconnect_living() {
   state.nodes.for_each([&](std::size_t node) {
     if (state.table.alive(static_cast<Slot>(node))) living.set(node);
   });
-  connect(state.graph, living, state.walk(), params_.ef_construction, publisher());
+  connect(state.graph, living, state.links(), params_.ef_construction, publisher());
 }
 
 // Under lock_. The slot of an item that leads twins passes to one of them: the graph keeps its node.

@@ -104,6 +104,7 @@ struct Specimen {
 constexpr Specimen kSpecimens[] = {{false, Metric::cosine, "float32"},
                                    {true, Metric::l2, "int8"},
                                    {true, Metric::l2, "int4"},
+                                   {true, Metric::ip, "rabitq:2"},
                                    {true, Metric::cosine, "float32"}};
 
 }  // namespace
