@@ -222,8 +222,9 @@ void CodeSpace::encode(Slot slot) {
 }
 
 // Every training looks at all rows once, so it must not be due more often than each hundredth row or so.
-bool CodeSpace::wants_training() const {
-  return table_->live() >= 2 * trained_on_ + 16 || outside_ > 16 + table_->live() / 100;
+bool CodeSpace::wants_training(std::size_t more) const {
+  const std::size_t rows = table_->live() + more;
+  return rows >= 2 * trained_on_ + (trained_on_ > 0 ? 16 : 1) || outside_ > 16 + rows / 100;
 }
 
 void CodeSpace::restore(Array<std::byte> codes, std::span<const float> params, float error) {

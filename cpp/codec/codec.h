@@ -81,8 +81,9 @@ class CodeSpace final : public Space {
   void grow();
   /// Makes a row's code; the room must be there.
   void encode(Slot slot);
-  /// True when so many vectors fell outside of what the codec knows that training again would pay.
-  bool wants_training() const;
+  /// True when the codec knows nothing yet, when rows were doubled by the `more` that come, or when so many fell
+  /// outside of what it knows that training again would pay.
+  bool wants_training(std::size_t more = 0) const;
 
   std::size_t memory_bytes() const { return codes_.bytes().size(); }
   const Array<std::byte>& codes() const { return codes_; }

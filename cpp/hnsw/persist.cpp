@@ -18,14 +18,8 @@ void HnswIndex::append_sections(SectionList& sections) const {
   const std::uint64_t n = state.graph.slots();
   append_params({dim_, dtype_, metric_, {params_.m, params_.ef_construction, params_.seed, state.graph.entry()}},
                 sections);
-  sections.add_copy("codec.asked", ElementType::u8, std::vector<char>(params_.codec.begin(), params_.codec.end()));
   append_table(state.table, sections);
-  if (state.codes) {
-    sections.add("codec.codes", ElementType::u8, {n, state.codes->stride()}, state.codes->codes().bytes());
-    std::vector<float> numbers = state.codes->codec().params();
-    numbers.push_back(state.codes->error());
-    sections.add_copy("codec.params", ElementType::f32, numbers);
-  }
+  append_codes(params_.codec, state.codes.get(), sections);
   sections.add("graph.base", ElementType::u32, {n, state.graph.width(0)}, state.graph.base().bytes());
   sections.add("graph.at", ElementType::u32, {n}, state.graph.at().bytes());
   sections.add("graph.level", ElementType::u8, {n}, state.graph.levels().bytes());
@@ -41,7 +35,6 @@ void HnswIndex::append_sections(SectionList& sections) const {
 
 std::unique_ptr<HnswIndex> HnswIndex::open(const std::shared_ptr<const Container>& file) {
   const StoredParams stored = read_params(*file, 4);
-  const auto asked = storage::read_vector<char>(*file, "codec.asked", ElementType::u8);
   HnswParams params;
   params.dim = stored.dim;
   params.dtype = stored.dtype;
@@ -49,7 +42,7 @@ std::unique_ptr<HnswIndex> HnswIndex::open(const std::shared_ptr<const Container
   params.m = static_cast<std::uint32_t>(std::min<std::uint64_t>(stored.more[0], 0xFFFFFFFFu));
   params.ef_construction = static_cast<std::uint32_t>(std::min<std::uint64_t>(stored.more[1], 0xFFFFFFFFu));
   params.seed = stored.more[2];
-  params.codec.assign(asked.begin(), asked.end());
+  params.codec = read_codec_asked(*file);
   std::unique_ptr<HnswIndex> index;
   try {
     index = std::make_unique<HnswIndex>(params);
@@ -99,15 +92,7 @@ void HnswIndex::restore(const std::shared_ptr<const Container>& file, Slot entry
   state.dead = state.nodes.count() + state.twins.count() - state.table.live();
 
   if (state.codes && params_.codec == "auto" && file->find("codec.codes") == nullptr) state.codes.reset();
-  if (state.codes) {
-    const SectionInfo& codes = file->require("codec.codes", ElementType::u8, 2);
-    if (codes.shape[1] != state.codes->stride()) throw CorruptError("the codes have a wrong length");
-    auto numbers = storage::read_vector<float>(*file, "codec.params", ElementType::f32);
-    if (numbers.empty()) throw CorruptError("the codec has no parameters");
-    const float error = numbers.back();
-    numbers.pop_back();
-    state.codes->restore(Array<std::byte>(load_section(file, codes)), numbers, error);
-  }
+  if (state.codes) restore_codes(file, *state.codes);
   upper_built_for_ = state.table.live();
 }
 
