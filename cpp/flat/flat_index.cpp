@@ -126,7 +126,8 @@ std::unique_ptr<FlatIndex> FlatIndex::open(const std::shared_ptr<const storage::
 void FlatIndex::append_sections(storage::SectionList& sections) const {
   append_params({dim_, dtype_, metric_, {}}, sections);
   append_table(state_->table, sections);
-  if (codec_asked_ != "float32") append_codes(codec_asked_, state_->codes.get(), sections);
+  if (codec_asked_ != "float32") append_codec_asked(codec_asked_, sections);  // an exact index has no such section
+  if (state_->codes) append_codes(*state_->codes, sections);
 }
 
 const CodeSpace* FlatIndex::codes_for(const SearchRequest& request) const {

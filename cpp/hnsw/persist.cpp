@@ -18,8 +18,9 @@ void HnswIndex::append_sections(SectionList& sections) const {
   const std::uint64_t n = state.graph.slots();
   append_params({dim_, dtype_, metric_, {params_.m, params_.ef_construction, params_.seed, state.graph.entry()}},
                 sections);
+  append_codec_asked(params_.codec, sections);  // digests depend on the order of the sections
   append_table(state.table, sections);
-  append_codes(params_.codec, state.codes.get(), sections);
+  if (state.codes) append_codes(*state.codes, sections);
   sections.add("graph.base", ElementType::u32, {n, state.graph.width(0)}, state.graph.base().bytes());
   sections.add("graph.at", ElementType::u32, {n}, state.graph.at().bytes());
   sections.add("graph.level", ElementType::u8, {n}, state.graph.levels().bytes());

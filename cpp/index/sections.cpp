@@ -45,13 +45,15 @@ void restore_table(const std::shared_ptr<const Container>& file, Table& table) {
   table.restore(std::move(parts));
 }
 
-void append_codes(const std::string& asked, const CodeSpace* codes, SectionList& sections) {
+void append_codec_asked(const std::string& asked, SectionList& sections) {
   sections.add_copy("codec.asked", ElementType::u8, std::vector<char>(asked.begin(), asked.end()));
-  if (codes == nullptr) return;
-  sections.add("codec.codes", ElementType::u8, {codes->codes().size() / codes->stride(), codes->stride()},
-               codes->codes().bytes());
-  std::vector<float> numbers = codes->codec().params();
-  numbers.push_back(codes->error());
+}
+
+void append_codes(const CodeSpace& codes, SectionList& sections) {
+  sections.add("codec.codes", ElementType::u8, {codes.codes().size() / codes.stride(), codes.stride()},
+               codes.codes().bytes());
+  std::vector<float> numbers = codes.codec().params();
+  numbers.push_back(codes.error());
   sections.add_copy("codec.params", ElementType::f32, numbers);
 }
 

@@ -19,8 +19,9 @@ Buffer load_section(const std::shared_ptr<const storage::Container>& file, const
 void append_table(const Table& table, storage::SectionList& sections);
 void restore_table(const std::shared_ptr<const storage::Container>& file, Table& table);
 
-/// The codec's sections: what was asked for, and the codes if there are any.
-void append_codes(const std::string& asked, const CodeSpace* codes, storage::SectionList& sections);
+/// The codec's sections: what was asked for, and the codes.
+void append_codec_asked(const std::string& asked, storage::SectionList& sections);
+void append_codes(const CodeSpace& codes, storage::SectionList& sections);
 std::string read_codec_asked(const storage::Container& file);
 void restore_codes(const std::shared_ptr<const storage::Container>& file, CodeSpace& codes);
 
