@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
+from . import _core
+
 #: Metric names as users may write them; "euclidean" and "angular" are those of ann-benchmarks.
 METRICS = {"l2": "l2", "euclidean": "l2", "ip": "ip", "cosine": "cosine", "angular": "cosine"}
 DTYPES = ("float32", "float16", "int8", "uint8")
@@ -99,6 +101,13 @@ def as_count(value: Any, what: str, most: int = 2**31 - 1) -> int:
     if not 1 <= value <= most:
         raise ValueError(f"{what} must be between 1 and {most}, got {value}")
     return int(value)
+
+
+def codec_name(codec: Any, bits: int | None) -> str:
+    """The core's name of a codec, "rabitq:2" for "rabitq" with 2 bits. The core checks both."""
+    if not isinstance(codec, str):
+        raise ValueError(f"codec must be a name, got {codec!r}; there are: {', '.join(_core.codec_names())}")
+    return codec if bits is None else f"{codec}:{as_count(bits, 'bits', 8)}"
 
 
 def as_threads(threads: int | None) -> int:

@@ -72,7 +72,11 @@ def _build_arguments(parser: argparse.ArgumentParser) -> None:
     add("--ids", metavar="FILE.npy", help="integers or strings, one a vector (default: 0, 1, 2 …)")
     add("--M", type=int, default=16, help="edges a node and level (default: %(default)s)")
     add("--ef-construction", type=int, default=200, help="effort of the build (default: %(default)s)")
-    add("--codec", default="auto", help="how the graph walk sees vectors (default: %(default)s)")
+    add(
+        "--codec",
+        default="auto",
+        help="how the graph walk sees vectors, as int8 or rabitq:2 (default: %(default)s)",
+    )
     add("--dtype", help="type to store (default: that of the file)")
     add("--seed", type=int, default=0, help="(default: %(default)s)")
     add("--threads", type=int, help="(default: all cores)")

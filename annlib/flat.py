@@ -1,4 +1,4 @@
-"""Exact search."""
+"""Search by looking at everything."""
 
 from __future__ import annotations
 
@@ -8,12 +8,16 @@ from numpy.typing import ArrayLike, DTypeLike
 
 from ._core import FlatIndex as CoreFlat
 from ._progress import Progress
-from .arrays import as_vectors
+from .arrays import as_vectors, codec_name
 from .index import Index
 
 
 class FlatIndex(Index):
-    """Exact search by looking at every vector; the ground truth of the others, with the same interface.
+    """Search by looking at every vector; the ground truth of the others, with the same interface.
+
+    With a codec all codes are looked at instead, and then the vectors of those that may be results by the bound of the
+    codes' error, or by 2.5 times its root mean square where a codec has no bound: distances stay exact, and what is
+    missed is missed by a larger error. Of fewer than 1,024 vectors all are looked at.
 
     Parameters
     ----------
@@ -21,15 +25,26 @@ class FlatIndex(Index):
     metric : {"l2", "ip", "cosine"}, or "euclidean" and "angular"
     dtype : {"float32", "float16", "int8", "uint8"}, optional
         How vectors are stored; default: as the first ones come.
+    codec, bits
+        As in HNSWIndex.
     """
 
     kind = "flat"
+    _core: CoreFlat
 
-    def __init__(self, dim: int, metric: str = "l2", dtype: DTypeLike | None = None) -> None:
+    def __init__(
+        self,
+        dim: int,
+        metric: str = "l2",
+        dtype: DTypeLike | None = None,
+        codec: str = "float32",
+        bits: int | None = None,
+    ) -> None:
+        self._codec = codec_name(codec, bits)
         super().__init__(dim, metric, dtype)
 
     def _make_core(self, dtype: str) -> CoreFlat:
-        return CoreFlat(self._dim, dtype, self._metric)
+        return CoreFlat(self._dim, dtype, self._metric, self._codec)
 
     @classmethod
     def build(
@@ -39,10 +54,20 @@ class FlatIndex(Index):
         *,
         metric: str = "l2",
         dtype: DTypeLike | None = None,
+        codec: str = "float32",
+        bits: int | None = None,
         progress: Progress = False,
     ) -> FlatIndex:
         """An index over `vectors`, shape (n, dim), in one call."""
         block = as_vectors(vectors, "vectors")
-        index = cls(block.shape[1], metric, dtype)
+        index = cls(block.shape[1], metric, dtype, codec, bits)
         index.add(block, ids, progress=progress)
         return index
+
+    def stats(self) -> dict[str, Any]:
+        """What the index holds, and the memory that it takes in bytes."""
+        return super().stats() | {
+            "codec": self._core.codec,
+            "codec_asked": self._codec,
+            "codec_reason": self._core.codec_reason,
+        }

@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from . import _core
 from ._core import HnswIndex as CoreHnsw
 from ._progress import Progress
-from .arrays import as_count, as_queries, as_threads, as_vectors
+from .arrays import as_count, as_queries, as_threads, as_vectors, codec_name
 from .calibration import Calibration, measure
 from .index import Index
 
@@ -32,9 +31,9 @@ class HNSWIndex(Index):
     ef_construction : int
         Candidates from which a new node's links are chosen: higher builds slower and searches better.
     codec : str
-        How vectors are represented on the walk: "float32" (the stored vectors themselves), "float16", "int8", or
-        "auto". With codes, the nearest by code are ranked again by the stored vectors. Data whose near neighbours
-        a codec does not tell apart is walked on as float32, as `stats()` tells.
+        How vectors are represented on the walk: "float32" (the stored vectors themselves), "float16", "int8", "int4",
+        "rabitq", or "auto". With codes, the nearest by code are ranked again by the stored vectors. Data whose near
+        neighbours a codec does not tell apart is walked on as float32, as `stats()` tells.
     dtype : {"float32", "float16", "int8", "uint8"}, optional
         How vectors are stored; default: as the first ones come.
     layout : {"auto", "plain", "fused"}
@@ -43,6 +42,8 @@ class HNSWIndex(Index):
         ``2 * M * (12 + dim / 8)`` bytes a vector). "auto" goes by dim.
     seed : int
         The graph is a function of the set of (id, vector), the parameters and the seed.
+    bits : int, optional
+        Of a dimension's code, 1 to 8, for the codec "rabitq" alone; default: 4. "rabitq:2" is another way to say it.
     """
 
     kind = "hnsw"
@@ -57,17 +58,14 @@ class HNSWIndex(Index):
         codec: str = "auto",
         dtype: DTypeLike | None = None,
         seed: int = 0,
+        bits: int | None = None,
         layout: str = "auto",
     ) -> None:
         if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed < 2**64:
             raise ValueError(f"seed must be a whole number from 0 to 2**64 - 1, got {seed!r}")
-        if not isinstance(codec, str):
-            raise ValueError(
-                f"codec must be a name, got {codec!r}; there are: {', '.join(_core.codec_names())}"
-            )
         self._m = as_count(M, "M")
         self._ef_construction = as_count(ef_construction, "ef_construction")
-        self._codec = codec
+        self._codec = codec_name(codec, bits)
         self._seed = int(seed)
         if not isinstance(layout, str):
             raise ValueError(f"layout must be a name, got {layout!r}; there are: auto, plain, fused")
@@ -101,6 +99,7 @@ class HNSWIndex(Index):
         codec: str = "auto",
         dtype: DTypeLike | None = None,
         seed: int = 0,
+        bits: int | None = None,
         layout: str = "auto",
         target: float | None = None,
         progress: Progress = False,
@@ -113,7 +112,7 @@ class HNSWIndex(Index):
         `threads` changes the result.
         """
         block = as_vectors(vectors, "vectors")
-        index = cls(block.shape[1], metric, M, ef_construction, codec, dtype, seed, layout)
+        index = cls(block.shape[1], metric, M, ef_construction, codec, dtype, seed, bits, layout)
         index.add(block, ids, attributes, progress=progress, threads=threads)
         if target is not None:
             index._target = _as_recall(target, "target")

@@ -110,12 +110,12 @@ def _from_container(file: _core.Container) -> Index:
             core.codec_asked,
             core.dtype,
             core.seed,
-            core.layout_asked,
+            layout=core.layout_asked,
         )
         index._core = core
     elif file.kind == FlatIndex.kind:
         flat = _core.FlatIndex.open(file)
-        index = FlatIndex(flat.dim, flat.metric, flat.dtype)
+        index = FlatIndex(flat.dim, flat.metric, flat.dtype, flat.codec_asked)
         index._core = flat
     else:
         raise _core.CorruptIndexError(f"an index of unknown kind {file.kind!r}")

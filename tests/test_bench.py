@@ -16,7 +16,7 @@ import pytest
 h5py = pytest.importorskip("h5py", reason="the harness reads and writes HDF5")
 
 from annlib import cli, datasets  # noqa: E402
-from annlib_bench import command, metrics, report, results, runner  # noqa: E402
+from annlib_bench import command, compression, metrics, report, results, runner  # noqa: E402
 from annlib_bench.peers import PEERS, Entry, select  # noqa: E402
 from annlib_bench.sweeps import Sweep, grid  # noqa: E402
 
@@ -397,3 +397,16 @@ def test_ann_benchmarks_config(algorithm: Any) -> None:
         for group in definition["run_groups"].values():
             assert set(group["arg_groups"][0]) == {"M", "ef_construction", "codec"}
             assert len(group["query_args"]) == 1
+
+
+def test_compression_finds_more_with_more_bits(capsys: pytest.CaptureFixture[str]) -> None:
+    data = datasets.load_demo()
+    few = datasets.Dataset(
+        data.name, data.train, data.test[:50], data.neighbors[:50], data.distances[:50], data.metric
+    )
+    rows = {row.method: row for row in compression.measure(few)}
+    by_bits = [rows[f"annlib rabitq:{bits}"] for bits in (1, 2, 4, 8)]
+    assert [row.bytes for row in by_bits] == [384 * bits // 8 + 8 for bits in (1, 2, 4, 8)]
+    assert all(row.recall > least for row, least in zip(by_bits, (0.6, 0.78, 0.91, 0.97), strict=True))
+    assert compression.main(["--queries", "5"]) == 0
+    assert "annlib int8" in capsys.readouterr().out

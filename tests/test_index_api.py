@@ -280,7 +280,7 @@ def test_radius_with_a_filter_strings_and_the_border(kind: type[annlib.FlatIndex
 
 def test_lists_of_what_there_is() -> None:
     assert set(annlib.list_metrics()) >= {"l2", "ip", "cosine"}
-    assert {"auto", "float32", "float16", "int8"} <= set(annlib.list_codecs())
+    assert {"auto", "float32", "float16", "int8", "int4", "rabitq"} <= set(annlib.list_codecs())
     features = annlib.cpu_features()
     assert features["in_use"] in features["available"] and "scalar" in features["available"]
     for codec in annlib.list_codecs():

@@ -23,6 +23,7 @@ def rebuilt(train: Array, ids: Any, order: Array, threads: int, **options: Any) 
     [
         {"metric": "l2", "codec": "float32"},
         {"metric": "cosine", "codec": "int8"},
+        {"metric": "cosine", "codec": "rabitq", "bits": 2},
         {"metric": "ip", "codec": "float16", "M": 5},
         {"metric": "l2", "dtype": "float16", "seed": 11},
     ],

@@ -186,7 +186,7 @@ def test_one_vector(kind: type[annlib.FlatIndex], metric: str) -> None:
     assert index.search([6.0, 8.0], k=1).ids.tolist() == [78]
 
 
-@pytest.mark.parametrize("codec", annlib.list_codecs())
+@pytest.mark.parametrize("codec", sorted(set(annlib.list_codecs()) - {"int4"}))  # which has 16 values
 def test_dim_one(codec: str) -> None:
     train = np.random.default_rng(0).permutation(N).astype(np.float32)[:, None]
     index = annlib.HNSWIndex.build(train, codec=codec)

@@ -43,6 +43,7 @@ std::vector<storage::SectionView> sections_of(const py::dict& arrays);
 py::dtype dtype_of(storage::ElementType type);
 
 void register_errors(py::module_& m);
+void bind_codecs(py::module_& m);
 void bind_indexes(py::module_& m);
 void bind_storage(py::module_& m);
 

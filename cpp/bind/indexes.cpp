@@ -217,11 +217,15 @@ void bind_indexes(py::module_& m) {
       .def_property_readonly("metric", [](const Index& index) { return name_of(index.metric()); });
 
   py::class_<FlatIndex, Index, std::shared_ptr<FlatIndex>>(m, "FlatIndex")
-      .def(py::init([](std::uint32_t dim, const std::string& dtype, const std::string& metric) {
-             return std::make_shared<FlatIndex>(dim, parse_dtype(dtype), parse_metric(metric));
-           }),
-           py::arg("dim"), py::arg("dtype"), py::arg("metric"))
-      .def_static("open", &open<FlatIndex>, py::arg("file"));
+      .def(py::init(
+               [](std::uint32_t dim, const std::string& dtype, const std::string& metric, const std::string& codec) {
+                 return std::make_shared<FlatIndex>(dim, parse_dtype(dtype), parse_metric(metric), codec);
+               }),
+           py::arg("dim"), py::arg("dtype"), py::arg("metric"), py::arg("codec"))
+      .def_static("open", &open<FlatIndex>, py::arg("file"))
+      .def_property_readonly("codec_asked", &FlatIndex::codec_asked)
+      .def_property_readonly("codec", [](const FlatIndex& index) { return index.codec().name; })
+      .def_property_readonly("codec_reason", [](const FlatIndex& index) { return index.codec().reason; });
 
   py::class_<HnswIndex, Index, std::shared_ptr<HnswIndex>>(m, "HnswIndex")
       .def(py::init([](std::uint32_t dim, const std::string& dtype, const std::string& metric, std::uint32_t big_m,

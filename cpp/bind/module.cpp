@@ -2,7 +2,6 @@
 #include <pybind11/stl.h>
 
 #include "bind/arrays.h"
-#include "codec/codec.h"
 #include "core/parallel.h"
 #include "simd/simd.h"
 
@@ -12,8 +11,8 @@ PYBIND11_MODULE(_core, m) {
   m.doc() = "The C++ core of annlib. Its users are the modules of the package annlib.";
   bind::register_errors(m);
   bind::bind_storage(m);
+  bind::bind_codecs(m);
   bind::bind_indexes(m);
-  m.def("codec_names", &codec_names, "Names that an index takes as its codec.");
   m.def("set_num_threads", &set_num_threads, py::arg("n"));
   m.def("num_threads", &num_threads);
   m.def("simd_in_use", [] { return std::string(simd::kernels().name); });

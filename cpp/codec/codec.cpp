@@ -5,7 +5,8 @@
 #include <cmath>
 
 #include "codec/float16.h"
-#include "codec/int8.h"
+#include "codec/rabitq.h"
+#include "codec/scalar.h"
 #include "core/candidate.h"
 #include "core/error.h"
 #include "core/parallel.h"
@@ -14,28 +15,55 @@
 namespace annlib {
 namespace {
 
-using Factory = std::unique_ptr<Codec> (*)(Metric, std::uint32_t);
+using Factory = std::unique_ptr<Codec> (*)(Metric, std::uint32_t dim, std::uint32_t bits);
 
 struct Entry {
-  const char* name;
-  Factory make;  // nullptr: not a codec of its own
+  std::string_view name;
+  Factory make = nullptr;  ///< nullptr: not a codec of its own
+  std::uint32_t bits = 0;  ///< a dimension, if the user may choose: the default
 };
 
+template <class C, std::uint32_t... fixed>
+std::unique_ptr<Codec> make(Metric metric, std::uint32_t dim, std::uint32_t) {
+  return std::make_unique<C>(metric, dim, fixed...);
+}
+
 template <class C>
-std::unique_ptr<Codec> make(Metric metric, std::uint32_t dim) {
-  return std::make_unique<C>(metric, dim);
+std::unique_ptr<Codec> make_with_bits(Metric metric, std::uint32_t dim, std::uint32_t bits) {
+  return std::make_unique<C>(metric, dim, bits);
 }
 
 constexpr Entry kCodecs[] = {
-    {"auto", nullptr},
-    {"float32", nullptr},
+    {"auto"},
+    {"float32"},
     {"float16", make<Float16Codec>},
-    {"int8", make<Int8Codec>},
+    {"int8", make<ScalarCodec, 8>},
+    {"int4", make<ScalarCodec, 4>},
+    {"rabitq", make_with_bits<RabitqCodec>, 4},
 };
+
+/// A name such as "int8", "rabitq" or "rabitq:2" taken apart.
+struct CodecName {
+  const Entry* entry = nullptr;  ///< nullptr: there is no such codec
+  std::uint32_t bits = 0;        ///< 0: of a codec that has none, or out of range
+};
+
+CodecName parse(std::string_view name) {
+  const std::size_t colon = name.find(':');
+  const auto is_named = [&](const Entry& entry) { return entry.name == name.substr(0, colon); };
+  const auto entry = std::find_if(std::begin(kCodecs), std::end(kCodecs), is_named);
+  if (entry == std::end(kCodecs)) return {};
+  if (colon == name.npos) return {entry, entry->bits};
+  const std::string_view digits = name.substr(colon + 1);
+  const bool in_range = entry->bits != 0 && digits.size() == 1 && digits[0] >= '1' && digits[0] <= '8';
+  return {entry, in_range ? static_cast<std::uint32_t>(digits[0] - '0') : 0};
+}
 
 // Below this a code saves less than the second look at the vectors costs.
 constexpr std::uint32_t kAutoFromDim = 32;
 constexpr std::size_t kTrainRows = 65536;
+// Of a code's distances nearly all lie within so many typical errors of the exact one.
+constexpr float kErrorMargin = 2.5f;
 
 void scale(float* x, std::uint32_t dim, float by) {
   for (std::uint32_t i = 0; i < dim; ++i) x[i] *= by;
@@ -44,10 +72,8 @@ void scale(float* x, std::uint32_t dim, float by) {
 }  // namespace
 
 std::unique_ptr<Codec> make_codec(std::string_view name, Metric metric, std::uint32_t dim) {
-  for (const Entry& entry : kCodecs) {
-    if (name == entry.name && entry.make != nullptr) return entry.make(metric, dim);
-  }
-  return nullptr;
+  const auto [entry, bits] = parse(name);
+  return entry != nullptr && entry->make != nullptr ? entry->make(metric, dim, bits) : nullptr;
 }
 
 std::vector<std::string> codec_names() {
@@ -57,15 +83,20 @@ std::vector<std::string> codec_names() {
 }
 
 CodecChoice choose_codec(const std::string& asked, DType dtype, std::uint32_t dim) {
-  const std::vector<std::string> names = codec_names();
-  if (std::find(names.begin(), names.end(), asked) == names.end()) {
+  const auto [entry, bits] = parse(asked);
+  if (entry == nullptr) {
     std::string all;
-    for (const std::string& name : names) all += (all.empty() ? "" : ", ") + name;
+    for (const std::string& name : codec_names()) all += (all.empty() ? "" : ", ") + name;
     throw ValueError("unknown codec '" + asked + "'; there are: " + all);
   }
+  const std::string name(entry->name);
+  if (bits == 0 && asked != name) {
+    throw ValueError(entry->bits == 0 ? "codec '" + name + "' takes no bits"
+                                      : "bits of codec '" + name + "' must be from 1 to 8, got '" + asked + "'");
+  }
   if (is_integer(dtype)) return {"float32", "8-bit vectors are walked on as they are"};
-  if (asked == "float16" && dtype == DType::f16) return {"float32", "the vectors are float16 already"};
-  if (asked != "auto") return {asked, "as asked"};
+  if (name == "float16" && dtype == DType::f16) return {"float32", "the vectors are float16 already"};
+  if (name != "auto") return {bits == 0 ? name : name + ":" + std::to_string(bits), "as asked"};
   if (dim < kAutoFromDim) return {"float32", "dim " + std::to_string(dim) + " is too small for codes to pay"};
   return {"int8", "8-bit codes are read " + std::to_string(dtype_size(dtype)) + " times faster than the vectors"};
 }
@@ -87,6 +118,7 @@ Scan CodeSpace::bind(const float* vector, QueryBuffer& buffer) const {
   scan.rows.tails = codes_.data() + codec_->tail_offset();
   scan.rows.tail_stride = stride_;
   scan.rows.prefetch_bytes = static_cast<std::uint32_t>(stride_);
+  scan.margin = kErrorMargin * error_;
   codec_->prepare(vector, buffer, scan);
   return scan;
 }
@@ -207,8 +239,9 @@ void CodeSpace::encode(Slot slot) {
 }
 
 // Every training looks at all rows once, so it must not be due more often than each hundredth row or so.
-bool CodeSpace::wants_training() const {
-  return table_->live() >= 2 * trained_on_ + 16 || outside_ > 16 + table_->live() / 100;
+bool CodeSpace::wants_training(std::size_t more) const {
+  const std::size_t rows = table_->live() + more;
+  return rows >= 2 * trained_on_ + (trained_on_ > 0 ? 16 : 1) || outside_ > 16 + rows / 100;
 }
 
 void CodeSpace::restore(Array<std::byte> codes, std::span<const float> params, float error) {

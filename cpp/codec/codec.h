@@ -38,11 +38,14 @@ class Codec {
   /// Writes code_bytes(). Returns false if the vector lies outside of what the codec was trained for, so that its
   /// code is a poor one.
   virtual bool encode(const float* vector, std::byte* code) const = 0;
-  /// Fills scan.query and scan.scorer. `vector` may lie in buffer.floats.
+  /// Whether its distances are good enough to choose links by. If not, graphs grow on the stored vectors.
+  virtual bool chooses_links() const = 0;
+  /// Fills scan.query and scan.scorer; scan.rows.dim if an element of a row is not a dimension; and scan.margin if the
+  /// codec has a bound that is better than the measured error. `vector` may lie in buffer.floats.
   virtual void prepare(const float* vector, QueryBuffer& buffer, Scan& scan) const = 0;
 };
 
-/// "float16", "int8"; nullptr for another name.
+/// "float16", "int8", "int4", "rabitq" or "rabitq:BITS"; nullptr for another name.
 std::unique_ptr<Codec> make_codec(std::string_view name, Metric metric, std::uint32_t dim);
 
 /// All names that an index takes, "auto" and "float32" among them.
@@ -53,7 +56,8 @@ struct CodecChoice {
   std::string reason;  ///< for people
 };
 
-/// Resolves "auto", and the codecs that say nothing new about a dtype. ValueError for an unknown name.
+/// Resolves "auto", the number of bits, and the codecs that say nothing new about a dtype. ValueError for an unknown
+/// name, and for bits out of range or of a codec that has none.
 CodecChoice choose_codec(const std::string& asked, DType dtype, std::uint32_t dim);
 
 /// The codes of a table's rows, slot by slot. encode() and train() are for one thread with no reader beside it.
@@ -81,8 +85,9 @@ class CodeSpace final : public Space {
   void grow();
   /// Makes a row's code; the room must be there.
   void encode(Slot slot);
-  /// True when so many vectors fell outside of what the codec knows that training again would pay.
-  bool wants_training() const;
+  /// True when the codec knows nothing yet, when rows were doubled by the `more` that come, or when so many fell
+  /// outside of what it knows that training again would pay.
+  bool wants_training(std::size_t more = 0) const;
 
   std::size_t memory_bytes() const { return codes_.bytes().size(); }
   const Array<std::byte>& codes() const { return codes_; }

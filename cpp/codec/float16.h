@@ -24,6 +24,7 @@ class Float16Codec final : public Codec {
   }
   std::size_t code_bytes() const override { return dim_ * sizeof(std::uint16_t); }
   std::uint32_t tail_offset() const override { return 0; }
+  bool chooses_links() const override { return true; }
 
   void train(const float* sample, std::size_t n) override {
     // Products of scaled values must stay finite too, hence the distance from half's own limit of 65,504.

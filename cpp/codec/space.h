@@ -18,6 +18,8 @@ struct Scan {
   simd::Query query;
   simd::Rows rows;
   simd::Scorer scorer;
+  /// How far beyond a distance another one by code must lie to be the greater one in truth, nearly always.
+  float margin = 0.0f;
 
   void score(const Slot* slots, std::size_t n, float* out) const { scorer.ids(query, rows, slots, n, out); }
   __attribute__((always_inline)) void prefetch_row(Slot slot) const {

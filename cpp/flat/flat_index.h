@@ -3,21 +3,27 @@
 #include <memory>
 #include <string>
 
+#include "codec/codec.h"
 #include "index/index.h"
 
 namespace annlib {
 
-/// Exact search by looking at every vector; also the ground truth of tests and benchmarks. Thread safety and errors
-/// as Index has them.
+/// Search by looking at every vector; also the ground truth of tests and benchmarks. With a codec every code is looked
+/// at instead, and the vectors of those that may be results by the codes' margin: what is returned is exact, and what
+/// is missed is missed by an error beyond that margin. Thread safety and errors as Index has them.
 class FlatIndex final : public Index {
  public:
-  FlatIndex(std::uint32_t dim, DType dtype, Metric metric) : Index(dim, dtype, metric), table_(dim, dtype, metric) {}
+  /// ValueError for an unknown codec.
+  FlatIndex(std::uint32_t dim, DType dtype, Metric metric, const std::string& codec = "float32");
+
+  const std::string& codec_asked() const { return codec_asked_; }
+  const CodecChoice& codec() const { return codec_; }
 
   /// CorruptError for whatever in the file does not fit together.
   static std::unique_ptr<FlatIndex> open(const std::shared_ptr<const storage::Container>& file);
 
  protected:
-  const Table& table() const override { return table_; }
+  const Table& table() const override { return state_->table; }
   void insert(const VectorBlock& vectors, std::span<const std::int64_t> ids, const Lookup& lookup, int threads,
               const Progress& progress) override;
   void erase(std::span<const Slot> slots, int threads) override;
@@ -28,9 +34,22 @@ class FlatIndex final : public Index {
                   std::size_t matches, Scratch& s) const override;
   std::string kind() const override { return "flat"; }
   void append_sections(storage::SectionList& sections) const override;
+  std::size_t other_memory_bytes() const override { return state_->codes ? state_->codes->memory_bytes() : 0; }
 
  private:
-  Table table_;
+  /// What can be built beside another and take its place.
+  struct State {
+    Table table;
+    std::unique_ptr<CodeSpace> codes;  ///< nullptr: without a codec
+  };
+  std::unique_ptr<State> make_state() const;
+  std::unique_ptr<CodeSpace> make_codes(const Table& table) const;
+  const CodeSpace* codes_for(const SearchRequest& request) const;
+  void retrain(std::span<const Slot> fresh, int threads);
+
+  std::string codec_asked_;
+  CodecChoice codec_;
+  std::unique_ptr<State> state_;
 };
 
 }  // namespace annlib

@@ -62,6 +62,11 @@ void find_twins(HnswState& state, int threads) {
   }
 }
 
+// Codes that are too coarse to choose links by are meant to be: copies alone are too much for them.
+bool tell_apart(const CodeSpace& codes, std::span<const Slot> nodes) {
+  return codes.codec().chooses_links() ? codes.resolves(nodes) : codes.distinct(nodes);
+}
+
 // Which links to make is decided as well on 8-bit codes as on wider ones, in half the time. They are thrown away when
 // the graph is there; nullptr where the walk has such codes itself, or the data does not allow them.
 std::unique_ptr<CodeSpace> draft_codes_for(const HnswState& state, std::span<const Slot> slots, int threads) {
@@ -127,9 +132,9 @@ std::unique_ptr<HnswState> build_state(const HnswParams& params, const std::stri
     nodes.push_back(slot);
   });
   if (state->codes) state->codes->train(slots, threads);
-  if (state->codes && !state->codes->resolves(nodes)) state->codes.reset();
+  if (state->codes && !tell_apart(*state->codes, nodes)) state->codes.reset();
   const std::unique_ptr<CodeSpace> draft_codes = draft_codes_for(*state, nodes, threads);
-  const Space& space = draft_codes ? *draft_codes : state->walk();
+  const Space& space = draft_codes ? *draft_codes : state->links();
   const Grower::Publish publish = [](const std::function<void()>& write) { write(); };
   std::size_t done = 0;
   Grower grower(grow_options(params, space, threads), publish, [&](std::size_t more) {

@@ -68,7 +68,8 @@ class HnswIndex final : public Index {
                   Scratch& s) const;
   template <class Accept>
   void collect(std::size_t k, const Accept& accept, Scratch& s) const;
-  void rerank(const QueryView& query, std::size_t k, std::span<const Candidate> candidates, Scratch& s) const;
+  void rerank(const QueryView& query, std::size_t k, float margin, std::span<const Candidate> candidates,
+              Scratch& s) const;
 
   // write.cpp
   void replace_state(std::unique_ptr<HnswState> fresh);

@@ -47,7 +47,7 @@ void HnswIndex::maintain(std::size_t changes, int threads) {
   if (due) rebuild_upper(threads);
   probe_sample(changes, threads);
   if (due) {
-    connect(state.graph, state.nodes, state.walk(), params_.ef_construction, publisher());
+    connect(state.graph, state.nodes, state.links(), params_.ef_construction, publisher());
     changes_since_mended_ = 0;
   }
   refresh_codes(threads);
@@ -74,7 +74,7 @@ void HnswIndex::retrain(int threads) {
 
 void HnswIndex::consolidate(int threads) {
   HnswState& state = *state_;
-  Grower grower(grow_options(params_, state.walk(), threads), publisher(), {});
+  Grower grower(grow_options(params_, state.links(), threads), publisher(), {});
   const auto alive = [&](Slot slot) { return state.table.alive(slot); };
   std::vector<Slot> living = living_nodes();
   const auto higher = [&](Slot a, Slot b) { return state.graph.level(a) > state.graph.level(b); };
@@ -115,13 +115,13 @@ void HnswIndex::rebuild_upper(int threads) {
     upper.place(slot, params_.level(id));
     nodes.push_back(slot);
   }
-  Grower grower(grow_options(params_, state.walk(), threads), [](const auto& write) { write(); }, {});
+  Grower grower(grow_options(params_, state.links(), threads), [](const auto& write) { write(); }, {});
   build_layers(upper, nodes, 1, grower);
   {
     std::lock_guard writing(lock_);
     state.graph.take_upper(std::move(upper));
   }
-  Grower(grow_options(params_, state.walk(), threads), publisher(), {})
+  Grower(grow_options(params_, state.links(), threads), publisher(), {})
       .adopt(state.graph.layer(1), state.graph.layer(0), nodes);
 }
 
@@ -136,7 +136,7 @@ void HnswIndex::probe_sample(std::size_t changes, int threads) {
     if (state.nodes.test(slot) && state.table.alive(slot)) sample.push_back(slot);
   }
   if (sample.empty()) return;
-  Grower(grow_options(params_, state.walk(), threads), publisher(), {}).ensure_found(state.graph, sample);
+  Grower(grow_options(params_, state.links(), threads), publisher(), {}).ensure_found(state.graph, sample);
 }
 
 }  // namespace annlib

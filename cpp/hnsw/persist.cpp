@@ -18,15 +18,10 @@ void HnswIndex::append_sections(SectionList& sections) const {
   const std::uint64_t n = state.graph.slots();
   append_params({dim_, dtype_, metric_, {params_.m, params_.ef_construction, params_.seed, state.graph.entry()}},
                 sections);
-  sections.add_copy("codec.asked", ElementType::u8, std::vector<char>(params_.codec.begin(), params_.codec.end()));
+  append_codec_asked(params_.codec, sections);  // digests depend on the order of the sections
   sections.add_copy("graph.layout", ElementType::u8, std::vector<Layout>{params_.layout});
   append_table(state.table, sections);
-  if (state.codes) {
-    sections.add("codec.codes", ElementType::u8, {n, state.codes->stride()}, state.codes->codes().bytes());
-    std::vector<float> numbers = state.codes->codec().params();
-    numbers.push_back(state.codes->error());
-    sections.add_copy("codec.params", ElementType::f32, numbers);
-  }
+  if (state.codes) append_codes(*state.codes, sections);
   sections.add("graph.base", ElementType::u32, {n, state.graph.stride()}, state.graph.base().bytes());
   sections.add("graph.at", ElementType::u32, {n}, state.graph.at().bytes());
   sections.add("graph.level", ElementType::u8, {n}, state.graph.levels().bytes());
@@ -42,7 +37,6 @@ void HnswIndex::append_sections(SectionList& sections) const {
 
 std::unique_ptr<HnswIndex> HnswIndex::open(const std::shared_ptr<const Container>& file) {
   const StoredParams stored = read_params(*file, 4);
-  const auto asked = storage::read_vector<char>(*file, "codec.asked", ElementType::u8);
   HnswParams params;
   params.dim = stored.dim;
   params.dtype = stored.dtype;
@@ -50,7 +44,7 @@ std::unique_ptr<HnswIndex> HnswIndex::open(const std::shared_ptr<const Container
   params.m = static_cast<std::uint32_t>(std::min<std::uint64_t>(stored.more[0], 0xFFFFFFFFu));
   params.ef_construction = static_cast<std::uint32_t>(std::min<std::uint64_t>(stored.more[1], 0xFFFFFFFFu));
   params.seed = stored.more[2];
-  params.codec.assign(asked.begin(), asked.end());
+  params.codec = read_codec_asked(*file);
   // Files of before there were layouts have none.
   if (file->find("graph.layout") != nullptr) {
     const auto layout = storage::read_vector<std::uint8_t>(*file, "graph.layout", ElementType::u8);
@@ -108,15 +102,7 @@ void HnswIndex::restore(const std::shared_ptr<const Container>& file, Slot entry
   state.dead = state.nodes.count() + state.twins.count() - state.table.live();
 
   if (file->find("codec.codes") == nullptr && file->find("codec.params") == nullptr) state.codes.reset();
-  if (state.codes) {
-    const SectionInfo& codes = file->require("codec.codes", ElementType::u8, 2);
-    if (codes.shape[1] != state.codes->stride()) throw CorruptError("the codes have a wrong length");
-    auto numbers = storage::read_vector<float>(*file, "codec.params", ElementType::f32);
-    if (numbers.empty()) throw CorruptError("the codec has no parameters");
-    const float error = numbers.back();
-    numbers.pop_back();
-    state.codes->restore(Array<std::byte>(load_section(file, codes)), numbers, error);
-  }
+  if (state.codes) restore_codes(file, *state.codes);
   if (state.neighbour_codes) state.graph.track_changes();
 }
 

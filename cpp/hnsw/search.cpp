@@ -8,8 +8,6 @@
 namespace annlib {
 namespace {
 
-// Of a code's distances nearly all lie within so many typical errors of the exact one.
-constexpr float kErrorMargin = 2.5f;
 // Exact distances are computed in groups of so many, between looks at what is still worth it.
 constexpr std::size_t kRerankGroup = 8;
 // A radius that takes in more than this is answered by a scan: a sorted pool is no place for so many.
@@ -77,7 +75,8 @@ void HnswIndex::collect(std::size_t k, const Accept& accept, Scratch& s) const {
 
 // The passing ones of `candidates` (nearest first) by their exact distances, into s.nearest: until the next one lies so
 // far beyond the k-th that its code would have to be wrong by more than codes are.
-void HnswIndex::rerank(const QueryView& query, std::size_t k, std::span<const Candidate> candidates, Scratch& s) const {
+void HnswIndex::rerank(const QueryView& query, std::size_t k, float margin, std::span<const Candidate> candidates,
+                       Scratch& s) const {
   s.nearest.reset(k);
   if (state_->codes == nullptr) {
     for (Candidate c : candidates) {
@@ -85,7 +84,6 @@ void HnswIndex::rerank(const QueryView& query, std::size_t k, std::span<const Ca
     }
     return;
   }
-  const float margin = kErrorMargin * state_->codes->error();
   const Scan exact = state_->stored.prepare(query, s.row);
   const std::size_t group = std::max(kRerankGroup, k / 4);
   s.need(group);
@@ -119,10 +117,10 @@ void HnswIndex::search_one(const QueryView& query, const SearchRequest& request,
     const auto attempt = [&](const auto& accept) {
       if (state.neighbour_codes != nullptr && passing == nullptr) {
         walk_fused(query, scan, k, ef, accept, s);
-        rerank(query, k, s.expanded, s);
+        rerank(query, k, scan.margin, s.expanded, s);
       } else {
         if (!walk(scan, accept, plan.budget, s)) return;
-        rerank(query, k, s.pool.items(), s);
+        rerank(query, k, scan.margin, s.pool.items(), s);
       }
       collect(k, accept, s);
     };
@@ -145,12 +143,11 @@ void HnswIndex::radius_one(const QueryView& query, float radius, const SearchReq
   const Plan plan = request.exact ? Plan{true, 0} : choose_plan(state.table.live(), matches, request.ef);
   if (!plan.exact) {
     const AcceptSlots accept(slots, state.twins);
-    const float margin = state.codes ? kErrorMargin * state.codes->error() : 0.0f;
     const Scan scan = state.walk().prepare(query, s.query);
-    s.pool.reset(request.ef, radius + margin);
+    s.pool.reset(request.ef, radius + scan.margin);
     const std::uint64_t budget = std::min<std::uint64_t>(plan.budget, state.table.live());
     if (walk(scan, accept, budget, s) && s.pool.size() < kWalkedBall) {
-      rerank(query, s.pool.size(), s.pool.items(), s);
+      rerank(query, s.pool.size(), scan.margin, s.pool.items(), s);
       collect(matches, accept, s);
       const auto beyond = [&](Candidate c) { return !(c.distance() <= radius); };
       s.found.erase(std::find_if(s.found.begin(), s.found.end(), beyond), s.found.end());

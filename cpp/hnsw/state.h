@@ -42,6 +42,11 @@ struct HnswState {
     if (codes != nullptr) return *codes;
     return stored;
   }
+  /// What links are chosen on.
+  const Space& links() const {
+    if (codes != nullptr && codes->codec().chooses_links()) return *codes;
+    return stored;
+  }
   std::size_t memory_bytes() const;
 
   /// How far a walk over codes goes for the effort `ef`: to where the ef-th nearest would lie. Distances grow by

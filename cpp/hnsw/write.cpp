@@ -197,7 +197,7 @@ void HnswIndex::link(std::vector<BuildItem> items, int threads, const Progress& 
     }
   }
   std::size_t done = 0;
-  GrowOptions options = grow_options(params_, state.walk(), threads);
+  GrowOptions options = grow_options(params_, state.links(), threads);
   options.journal = &journal;
   Grower grower(options, publisher(), [&](std::size_t more) {
     done += more;

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "codec/codec.h"
 #include "core/bitset.h"
 #include "core/shared_lock.h"
 #include "core/types.h"
@@ -132,5 +133,11 @@ class Index {
 /// All passing slots scored by the stored vectors: the exact answer. Appends to s.found as Index::search_one does.
 void exact_search(const Table& table, const QueryView& query, std::size_t k, const Bitset& passing, Scratch& s);
 void exact_radius(const Table& table, const QueryView& query, float radius, const Bitset& passing, Scratch& s);
+/// The same by way of codes: all passing slots are scored by code, and by the stored vectors those that may be among
+/// the results, by the margin of the codes.
+void coded_search(const CodeSpace& codes, const Table& table, const QueryView& query, std::size_t k,
+                  const Bitset& passing, Scratch& s);
+void coded_radius(const CodeSpace& codes, const Table& table, const QueryView& query, float radius,
+                  const Bitset& passing, Scratch& s);
 
 }  // namespace annlib

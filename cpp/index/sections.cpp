@@ -45,6 +45,33 @@ void restore_table(const std::shared_ptr<const Container>& file, Table& table) {
   table.restore(std::move(parts));
 }
 
+void append_codec_asked(const std::string& asked, SectionList& sections) {
+  sections.add_copy("codec.asked", ElementType::u8, std::vector<char>(asked.begin(), asked.end()));
+}
+
+void append_codes(const CodeSpace& codes, SectionList& sections) {
+  sections.add("codec.codes", ElementType::u8, {codes.codes().size() / codes.stride(), codes.stride()},
+               codes.codes().bytes());
+  std::vector<float> numbers = codes.codec().params();
+  numbers.push_back(codes.error());
+  sections.add_copy("codec.params", ElementType::f32, numbers);
+}
+
+std::string read_codec_asked(const Container& file) {
+  const auto asked = storage::read_vector<char>(file, "codec.asked", ElementType::u8);
+  return {asked.begin(), asked.end()};
+}
+
+void restore_codes(const std::shared_ptr<const Container>& file, CodeSpace& codes) {
+  const SectionInfo& stored = file->require("codec.codes", ElementType::u8, 2);
+  if (stored.shape[1] != codes.stride()) throw CorruptError("the codes have a wrong length");
+  auto numbers = storage::read_vector<float>(*file, "codec.params", ElementType::f32);
+  if (numbers.empty()) throw CorruptError("the codec has no parameters");
+  const float error = numbers.back();
+  numbers.pop_back();
+  codes.restore(Array<std::byte>(load_section(file, stored)), numbers, error);
+}
+
 void append_params(const StoredParams& params, SectionList& sections) {
   std::vector<std::uint64_t> numbers{params.dim, static_cast<std::uint64_t>(params.dtype),
                                      static_cast<std::uint64_t>(params.metric)};

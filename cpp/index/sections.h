@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "codec/codec.h"
 #include "core/buffer.h"
 #include "storage/container.h"
 #include "storage/section_list.h"
@@ -17,6 +18,12 @@ Buffer load_section(const std::shared_ptr<const storage::Container>& file, const
 /// The table's sections, and what reads them back: CorruptError for anything that does not fit.
 void append_table(const Table& table, storage::SectionList& sections);
 void restore_table(const std::shared_ptr<const storage::Container>& file, Table& table);
+
+/// The codec's sections: what was asked for, and the codes.
+void append_codec_asked(const std::string& asked, storage::SectionList& sections);
+void append_codes(const CodeSpace& codes, storage::SectionList& sections);
+std::string read_codec_asked(const storage::Container& file);
+void restore_codes(const std::shared_ptr<const storage::Container>& file, CodeSpace& codes);
 
 /// The numbers that an index is made with, as one section of u64: dim, dtype, metric, then what the kind adds.
 struct StoredParams {

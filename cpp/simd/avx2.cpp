@@ -95,6 +95,9 @@ struct Int16 {
     return load_overlapping<Int16>(p, i, n);
   }
   static Vec sub(Vec a, Vec b) { return _mm256_sub_epi16(a, b); }
+  static Vec field(Vec v, unsigned shift, std::int16_t mask) {
+    return _mm256_and_si256(_mm256_srli_epi16(v, static_cast<int>(shift)), _mm256_set1_epi16(mask));
+  }
 
   static Acc zero() { return _mm256_setzero_si256(); }
   static Acc add_products(Acc acc, Vec a, Vec b) { return add(acc, _mm256_madd_epi16(a, b)); }

@@ -28,6 +28,9 @@ struct Int16 {
     return widen(_mm256_maskz_loadu_epi8((1u << (n - i)) - 1, p + i), T{});
   }
   static Vec sub(Vec a, Vec b) { return _mm512_sub_epi16(a, b); }
+  static Vec field(Vec v, unsigned shift, std::int16_t mask) {
+    return _mm512_and_si512(_mm512_srli_epi16(v, shift), _mm512_set1_epi16(mask));
+  }
 
   static Acc zero() { return _mm512_setzero_si512(); }
   static Acc add_products(Acc acc, Vec a, Vec b) { return add(acc, _mm512_madd_epi16(a, b)); }

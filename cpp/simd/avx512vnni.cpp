@@ -32,12 +32,14 @@ struct IntegerTerm {
     __m512i shifted;  ///< sum of what the shift of 128 multiplies
   };
   static constexpr std::size_t lanes = 64;
-  static constexpr bool exact = true;
+  static constexpr bool in_blocks = true;
   static constexpr bool same_sign = std::is_same_v<Q, X>;
   static constexpr bool is_signed = std::is_same_v<X, std::int8_t>;
 
   static Acc zero() { return {_mm512_setzero_si512(), _mm512_setzero_si512()}; }
-  static void step(Acc& acc, const Q* q, const X* x) { add(acc, _mm512_loadu_si512(q), _mm512_loadu_si512(x)); }
+  static void step(Acc& acc, const Q* q, const X* x, std::size_t) {
+    add(acc, _mm512_loadu_si512(q), _mm512_loadu_si512(x));
+  }
   static void tail(Acc& acc, const Q* q, const X* x, std::size_t i, std::size_t n) {
     const __mmask64 first = (std::uint64_t{1} << (n - i)) - 1;
     add(acc, _mm512_maskz_loadu_epi8(first, q + i), _mm512_maskz_loadu_epi8(first, x + i));
@@ -72,6 +74,39 @@ struct IntegerTerm {
     }
   }
   static __m512i shift(__m512i v) { return _mm512_xor_si512(v, _mm512_set1_epi8(-128)); }
+};
+
+template <unsigned bits>
+struct PackedTerm {
+  using Q = std::int8_t;
+  using X = std::uint8_t;
+  using Acc = __m512i;
+  static constexpr std::size_t lanes = 64;
+  static constexpr bool in_blocks = false;
+
+  static Acc zero() { return _mm512_setzero_si512(); }
+  static void step(Acc& acc, const Q* q, const X* x, std::size_t n) {
+    const __m512i bytes = _mm512_loadu_si512(x);
+    for (unsigned shift = 0; shift < 8; shift += bits, q += n) {
+      acc = _mm512_dpbusd_epi32(acc, field(bytes, shift), _mm512_loadu_si512(q));
+    }
+  }
+  static void tail(Acc& acc, const Q* q, const X* x, std::size_t i, std::size_t n) {
+    const __mmask64 first = (std::uint64_t{1} << (n - i)) - 1;
+    const __m512i bytes = _mm512_maskz_loadu_epi8(first, x + i);
+    for (unsigned shift = 0; shift < 8; shift += bits, q += n) {
+      acc = _mm512_dpbusd_epi32(acc, field(bytes, shift), _mm512_maskz_loadu_epi8(first, q + i));
+    }
+  }
+  static std::int32_t sum(const Acc& a, const Acc& b, const Acc& c, const Acc& d) {
+    return _mm512_reduce_add_epi32(_mm512_add_epi32(_mm512_add_epi32(a, b), _mm512_add_epi32(c, d)));
+  }
+
+ private:
+  /// Shifted in 16-bit lanes, for there are no others: what comes over from the neighbouring byte is masked away.
+  static __m512i field(__m512i bytes, unsigned shift) {
+    return _mm512_and_si512(_mm512_srli_epi16(bytes, shift), _mm512_set1_epi8((1 << bits) - 1));
+  }
 };
 
 #include "simd/kernels.inl.h"

@@ -1,6 +1,7 @@
 /// Integer pairs by way of 16-bit lanes, for sets without a dot product of bytes. Included like kernels.inl.h, after
 /// `struct Int16`: a vector of int16 with Vec, Acc, lanes, load and load_tail (const int8_t* or const uint8_t*), sub,
-/// zero (of Acc), add_products(acc, a, b), which adds products to int32 lanes, add (of two Accs), and sum.
+/// field(v, shift, mask) (v >> shift & mask in each lane), zero (of Acc), add_products(acc, a, b), which adds products
+/// to int32 lanes, add (of two Accs), and sum.
 
 template <Op op, class QueryElement, class RowElement>
 struct IntegerTerm {
@@ -8,7 +9,7 @@ struct IntegerTerm {
   using X = RowElement;
   using Acc = Int16::Acc;
   static constexpr std::size_t lanes = Int16::lanes;
-  static constexpr bool exact = true;
+  static constexpr bool in_blocks = true;
 
   static Acc zero() { return Int16::zero(); }
   static void add(Acc& acc, Int16::Vec q, Int16::Vec x) {
@@ -19,9 +20,35 @@ struct IntegerTerm {
       acc = Int16::add_products(acc, q, x);
     }
   }
-  static void step(Acc& acc, const Q* q, const X* x) { add(acc, Int16::load(q), Int16::load(x)); }
+  static void step(Acc& acc, const Q* q, const X* x, std::size_t) { add(acc, Int16::load(q), Int16::load(x)); }
   static void tail(Acc& acc, const Q* q, const X* x, std::size_t i, std::size_t n) {
     add(acc, Int16::load_tail(q, i, n), Int16::load_tail(x, i, n));
+  }
+  static std::int32_t sum(const Acc& a, const Acc& b, const Acc& c, const Acc& d) {
+    return Int16::sum(Int16::add(Int16::add(a, b), Int16::add(c, d)));
+  }
+};
+
+template <unsigned bits>
+struct PackedTerm {
+  using Q = std::int8_t;
+  using X = std::uint8_t;
+  using Acc = Int16::Acc;
+  static constexpr std::size_t lanes = Int16::lanes;
+  static constexpr bool in_blocks = false;
+
+  static Acc zero() { return Int16::zero(); }
+  static void step(Acc& acc, const Q* q, const X* x, std::size_t n) {
+    const Int16::Vec bytes = Int16::load(x);
+    for (unsigned shift = 0; shift < 8; shift += bits, q += n) {
+      acc = Int16::add_products(acc, Int16::load(q), Int16::field(bytes, shift, (1 << bits) - 1));
+    }
+  }
+  static void tail(Acc& acc, const Q* q, const X* x, std::size_t i, std::size_t n) {
+    const Int16::Vec bytes = Int16::load_tail(x, i, n);
+    for (unsigned shift = 0; shift < 8; shift += bits, q += n) {
+      acc = Int16::add_products(acc, Int16::load_tail(q, i, n), Int16::field(bytes, shift, (1 << bits) - 1));
+    }
   }
   static std::int32_t sum(const Acc& a, const Acc& b, const Acc& c, const Acc& d) {
     return Int16::sum(Int16::add(Int16::add(a, b), Int16::add(c, d)));

@@ -9,19 +9,21 @@
 ///                                 uint8 (rounding to nearest even)
 ///   IntegerTerm<Op, Q, X>         a Term, see below, whose int32 result is exact up to kExactDim elements
 ///   Lookup::sums(codes, tables, n, out)  for a block's 32 neighbours the sums of their entries in n <= 256 tables
+///   PackedTerm<bits>              a Term of signed query bytes and packed rows, exact up to 2^20 dimensions
 ///   crc32c_byte, crc32c_word      one step of a CRC-32C over 1 or 8 bytes
 ///
 /// None of the loads touches a byte outside the row: rows may end where a mapping ends.
 
 /// A Term is what one dimension adds to the value: types Q and X of the elements, an accumulator Acc over `lanes`
-/// dimensions at once, zero, step (`lanes` elements), tail (elements i..n, fewer than `lanes`), and sum of four Accs.
+/// dimensions at once, zero, step (`lanes` elements of a row of n), tail (elements i..n, fewer than `lanes`), and sum
+/// of four Accs. `in_blocks` says that the result is exact up to kExactDim elements only.
 template <Op op, class RowElement>
 struct FloatTerm {
   using Q = float;
   using X = RowElement;
   using Acc = Float::Vec;
   static constexpr std::size_t lanes = Float::lanes;
-  static constexpr bool exact = false;
+  static constexpr bool in_blocks = false;
 
   static Acc zero() { return Float::zero(); }
   static void add(Acc& acc, Float::Vec q, Float::Vec x) {
@@ -32,7 +34,7 @@ struct FloatTerm {
       acc = Float::fma(q, x, acc);
     }
   }
-  static void step(Acc& acc, const Q* q, const X* x) { add(acc, Float::load(q), Float::load(x)); }
+  static void step(Acc& acc, const Q* q, const X* x, std::size_t) { add(acc, Float::load(q), Float::load(x)); }
   static void tail(Acc& acc, const Q* q, const X* x, std::size_t i, std::size_t n) {
     add(acc, Float::load_tail(q, i, n), Float::load_tail(x, i, n));
   }
@@ -50,18 +52,18 @@ __attribute__((always_inline)) inline auto accumulate(const typename Term::Q* q,
   typename Term::Acc a = Term::zero(), b = Term::zero(), c = Term::zero(), d = Term::zero();
   std::size_t i = 0;
   for (; i + 4 * L <= n; i += 4 * L) {
-    Term::step(a, q + i, x + i);
-    Term::step(b, q + i + L, x + i + L);
-    Term::step(c, q + i + 2 * L, x + i + 2 * L);
-    Term::step(d, q + i + 3 * L, x + i + 3 * L);
+    Term::step(a, q + i, x + i, n);
+    Term::step(b, q + i + L, x + i + L, n);
+    Term::step(c, q + i + 2 * L, x + i + 2 * L, n);
+    Term::step(d, q + i + 3 * L, x + i + 3 * L, n);
   }
   if (i + 2 * L <= n) {
-    Term::step(a, q + i, x + i);
-    Term::step(b, q + i + L, x + i + L);
+    Term::step(a, q + i, x + i, n);
+    Term::step(b, q + i + L, x + i + L, n);
     i += 2 * L;
   }
   if (i + L <= n) {
-    Term::step(c, q + i, x + i);
+    Term::step(c, q + i, x + i, n);
     i += L;
   }
   if (i < n) Term::tail(d, q, x, i, n);
@@ -82,7 +84,7 @@ __attribute__((noinline)) std::int64_t accumulate_blocks(const typename Term::Q*
 template <class Term>
 __attribute__((always_inline)) inline float row_value(const typename Term::Q* q, const typename Term::X* x,
                                                       std::size_t dim) {
-  if constexpr (Term::exact) {
+  if constexpr (Term::in_blocks) {
     if (dim > kExactDim) return static_cast<float>(accumulate_blocks<Term>(q, x, dim));
   }
   return static_cast<float>(accumulate<Term>(q, x, dim));
@@ -93,10 +95,11 @@ __attribute__((always_inline)) inline float score_row(const Query& query, const 
   const std::byte* row = rows.data + index * rows.stride;
   const float v = query.b * row_value<Term>(static_cast<const typename Term::Q*>(query.data),
                                             reinterpret_cast<const typename Term::X*>(row), rows.dim);
-  float t = 0.0f;
-  if constexpr (tail != Tail::none) __builtin_memcpy(&t, rows.tails + index * rows.tail_stride, sizeof t);
-  if constexpr (tail == Tail::times) return query.a + v * t;
-  if constexpr (tail == Tail::plus) return query.a + v + t;
+  float t[tail == Tail::affine ? 2 : 1] = {};
+  if constexpr (tail != Tail::none) __builtin_memcpy(t, rows.tails + index * rows.tail_stride, sizeof t);
+  if constexpr (tail == Tail::times) return query.a + v * t[0];
+  if constexpr (tail == Tail::plus) return query.a + v + t[0];
+  if constexpr (tail == Tail::affine) return query.a + t[0] + t[1] * (v + query.c);
   return query.a + v;
 }
 
@@ -146,6 +149,8 @@ Scorer scorer_of(Tail tail) {
       return {score_ids<Term, Tail::times>, score_range<Term, Tail::times>};
     case Tail::plus:
       return {score_ids<Term, Tail::plus>, score_range<Term, Tail::plus>};
+    case Tail::affine:
+      return {score_ids<Term, Tail::affine>, score_range<Term, Tail::affine>};
   }
   return {};
 }
@@ -167,6 +172,16 @@ Scorer scorer_of(Pair pair, Tail tail) {
       return scorer_of<IntegerTerm<op, std::uint8_t, std::uint8_t>>(tail);
     case Pair::q8_u8:
       if constexpr (op == Op::dot) return scorer_of<IntegerTerm<op, std::int8_t, std::uint8_t>>(tail);
+      break;
+    case Pair::q8_u4:
+      if constexpr (op == Op::dot) return scorer_of<PackedTerm<4>>(tail);
+      break;
+    case Pair::q8_u2:
+      if constexpr (op == Op::dot) return scorer_of<PackedTerm<2>>(tail);
+      break;
+    case Pair::q8_u1:
+      if constexpr (op == Op::dot) return scorer_of<PackedTerm<1>>(tail);
+      break;
   }
   return {};
 }

@@ -95,6 +95,9 @@ struct Int16 {
     return load_overlapping<Int16>(p, i, n);
   }
   static Vec sub(Vec a, Vec b) { return vsubq_s16(a, b); }
+  static Vec field(Vec v, unsigned shift, std::int16_t mask) {  // a shift by less than nothing is one to the right
+    return vandq_s16(vshlq_s16(v, vdupq_n_s16(static_cast<std::int16_t>(-static_cast<int>(shift)))), vdupq_n_s16(mask));
+  }
 
   static Acc zero() { return vdupq_n_s32(0); }
   static Acc add_products(Acc acc, Vec a, Vec b) {

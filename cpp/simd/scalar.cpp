@@ -61,15 +61,28 @@ T element(const void* array, std::size_t i) {
   return value;
 }
 
+/// A byte of a packed row.
+template <unsigned width>
+struct Fields {
+  static constexpr unsigned bits = width, count = 8 / width, mask = (1u << width) - 1;
+};
+
 /// Integer pairs sum in 64-bit integers, float pairs in double.
 template <Op op, class Q, class X>
 float row_value(const void* query, const void* row, std::size_t dim) {
   using Sum = std::conditional_t<std::is_integral_v<Q>, std::int64_t, double>;
   Sum sum = 0;
   for (std::size_t i = 0; i < dim; ++i) {
-    const Sum q = element<Q>(query, i);
-    const Sum x = static_cast<Sum>(element<X>(row, i));
-    sum += op == Op::l2 ? (q - x) * (q - x) : q * x;
+    if constexpr (requires { X::count; }) {
+      for (std::size_t field = 0; field < X::count; ++field) {
+        const unsigned x = element<std::uint8_t>(row, i) >> field * X::bits & X::mask;
+        sum += element<Q>(query, field * dim + i) * static_cast<int>(x);
+      }
+    } else {
+      const Sum q = element<Q>(query, i);
+      const Sum x = static_cast<Sum>(element<X>(row, i));
+      sum += op == Op::l2 ? (q - x) * (q - x) : q * x;
+    }
   }
   return static_cast<float>(sum);
 }
@@ -78,8 +91,10 @@ template <Op op, class Q, class X, Tail tail>
 float score_row(const Query& query, const Rows& rows, std::size_t index) {
   const std::byte* row = rows.data + index * rows.stride;
   const float v = query.b * row_value<op, Q, X>(query.data, row, rows.dim);
-  if constexpr (tail == Tail::times) return query.a + v * element<float>(rows.tails + index * rows.tail_stride, 0);
-  if constexpr (tail == Tail::plus) return query.a + v + element<float>(rows.tails + index * rows.tail_stride, 0);
+  const std::byte* t = rows.tails + index * rows.tail_stride;
+  if constexpr (tail == Tail::times) return query.a + v * element<float>(t, 0);
+  if constexpr (tail == Tail::plus) return query.a + v + element<float>(t, 0);
+  if constexpr (tail == Tail::affine) return query.a + element<float>(t, 0) + element<float>(t, 1) * (v + query.c);
   return query.a + v;
 }
 
@@ -102,6 +117,8 @@ Scorer scorer_of(Tail tail) {
       return {score_ids<op, Q, X, Tail::times>, score_range<op, Q, X, Tail::times>};
     case Tail::plus:
       return {score_ids<op, Q, X, Tail::plus>, score_range<op, Q, X, Tail::plus>};
+    case Tail::affine:
+      return {score_ids<op, Q, X, Tail::affine>, score_range<op, Q, X, Tail::affine>};
   }
   return {};
 }
@@ -123,6 +140,16 @@ Scorer scorer_of(Pair pair, Tail tail) {
       return scorer_of<op, std::uint8_t, std::uint8_t>(tail);
     case Pair::q8_u8:
       if constexpr (op == Op::dot) return scorer_of<op, std::int8_t, std::uint8_t>(tail);
+      break;
+    case Pair::q8_u4:
+      if constexpr (op == Op::dot) return scorer_of<op, std::int8_t, Fields<4>>(tail);
+      break;
+    case Pair::q8_u2:
+      if constexpr (op == Op::dot) return scorer_of<op, std::int8_t, Fields<2>>(tail);
+      break;
+    case Pair::q8_u1:
+      if constexpr (op == Op::dot) return scorer_of<op, std::int8_t, Fields<1>>(tail);
+      break;
   }
   return {};
 }

@@ -14,22 +14,25 @@ enum class Isa : std::uint8_t { scalar, neon, avx2, avx512, avx512vnni };
 /// What a kernel accumulates over the dimensions: v = sum (q-x)^2, or v = sum q*x.
 enum class Op : std::uint8_t { l2, dot };
 
-/// Element types as (query, row). `q8` is the signed 8-bit query of the int8 codec against unsigned codes.
-/// In i8_i8 and u8_u8 the sums are exact integers for every dim up to 2^20.
-enum class Pair : std::uint8_t { f32_f32, f32_f16, f32_i8, f32_u8, i8_i8, u8_u8, q8_u8 };
+/// Element types as (query, row). `q8` is a signed 8-bit query (no -128) against the unsigned codes of a codec.
+/// An element of u4, u2 and u1 rows is a byte of 2, 4 or 8 fields: for rows of n bytes, field p of byte j, from the low
+/// bits up, is dimension p * n + j, so the query has as many times n elements, in the order of the dimensions.
+/// Of integer pairs the sums are exact for every dimension up to 2^20.
+enum class Pair : std::uint8_t { f32_f32, f32_f16, f32_i8, f32_u8, i8_i8, u8_u8, q8_u8, q8_u4, q8_u2, q8_u1 };
 
-/// How the float `tail`, stored behind each row's elements, enters the result:
-///   none:  a + b * v          times: a + b * v * tail          plus: a + b * v + tail
-enum class Tail : std::uint8_t { none, times, plus };
+/// How the floats t, stored behind each row's elements, enter the result:
+///   none:  a + b * v      times: a + b * v * t      plus: a + b * v + t      affine: a + t[0] + t[1] * (b * v + c)
+enum class Tail : std::uint8_t { none, times, plus, affine };
 
-/// A query as the kernels want it: `dim` elements of the pair's query type, and the two scalars of the formula.
+/// A query as the kernels want it: elements of the pair's query type, and the scalars of the formula.
 struct Query {
   const void* data = nullptr;
   float a = 0.0f;
   float b = 1.0f;
+  float c = 0.0f;
 };
 
-/// A matrix of rows in memory. The tail of row i is the float at tails + i*tail_stride (any alignment): behind the
+/// A matrix of rows in memory. The tail of row i are the floats at tails + i*tail_stride (any alignment): behind the
 /// row's elements, or in an array of its own where it would push longer rows off their cache lines.
 struct Rows {
   const std::byte* data = nullptr;
@@ -81,7 +84,7 @@ struct SignSums {
 struct Kernels {
   Isa isa;
   const char* name;
-  /// Every (op, pair, tail) is there, except l2 of q8_u8 (nullptrs).
+  /// Every (op, pair, tail) is there, except l2 of q8 queries (nullptrs).
   Scorer (*scorer)(Op, Pair, Tail);
   /// Conversions between element types; float to half rounds to nearest even, overflow gives infinity.
   void (*half_to_float)(const std::uint16_t* in, std::size_t n, float* out);

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <map>
 #include <random>
 #include <string>
 #include <vector>
@@ -19,7 +20,8 @@ using namespace annlib::test;
 
 namespace {
 
-constexpr const char* kCoded[] = {"float16", "int8"};
+constexpr const char* kCoded[] = {"float16",  "int8",     "int4",     "rabitq:1",
+                                  "rabitq:2", "rabitq:3", "rabitq:4", "rabitq:8"};
 
 std::vector<Slot> all_slots(const Table& table) {
   std::vector<Slot> slots(table.slots());
@@ -61,6 +63,14 @@ Error error_of(const std::vector<float>& found, const std::vector<float>& exact)
     e.spread += (exact[i] - mean) * (exact[i] - mean) / n;
   }
   return {std::sqrt(e.difference), std::sqrt(e.spread)};
+}
+
+/// Of the spread of the distances.
+double allowed_error(const std::string& codec) {
+  static const std::map<std::string, double> kAllowed = {{"float16", 0.002}, {"int8", 0.03},    {"int4", 0.4},
+                                                         {"rabitq:1", 0.8},  {"rabitq:2", 0.4}, {"rabitq:3", 0.2},
+                                                         {"rabitq:4", 0.1},  {"rabitq:8", 0.02}};
+  return kAllowed.at(codec);
 }
 
 }  // namespace
@@ -111,7 +121,7 @@ TEST(zero_vectors_are_at_cosine_distance_one) {
 
 TEST(codes_are_near_what_they_stand_for) {
   for (const char* codec : kCoded) {
-    const double allowed = std::string(codec) == "int8" ? 0.03 : 0.002;
+    const double allowed = allowed_error(codec);
     for (const Metric metric : kMetrics) {
       for (const DType dtype : {DType::f32, DType::f16}) {
         for (const std::uint32_t dim : {2u, 5u, 64u, 257u}) {
@@ -132,6 +142,30 @@ TEST(codes_are_near_what_they_stand_for) {
           }
         }
       }
+    }
+  }
+}
+
+TEST(distances_by_rabitq_keep_their_bound) {
+  for (const char* codec : {"rabitq:1", "rabitq:2", "rabitq:4", "rabitq:8"}) {
+    for (const Metric metric : kMetrics) {
+      const Vectors vectors = Vectors::clustered(500, 100, DType::f32, 4);
+      const Vectors queries = Vectors::clustered(20, 100, DType::f32, 5);
+      const Table table = table_of(vectors, metric);
+      const StoredSpace stored(table);
+      const auto space = trained(table, codec);
+      std::size_t beyond = 0;
+      double margins = 0, errors = 0;
+      for (std::size_t q = 0; q < 20; ++q) {
+        QueryBuffer buffer;
+        const double margin = space->prepare(queries.query(q), buffer).margin;
+        const auto coded = scores(*space, queries.query(q), 500), exact = scores(stored, queries.query(q), 500);
+        for (std::size_t i = 0; i < 500; ++i) beyond += std::fabs(coded[i] - exact[i]) > margin;
+        margins += margin;
+        errors += error_of(coded, exact).difference;
+      }
+      CHECK(beyond <= 3 * 500 * 20 / 100, codec, " metric ", int(metric), " ", beyond, " beyond");
+      CHECK(margins < 8 * errors, codec, " metric ", int(metric), " margin ", margins / 20, " error ", errors / 20);
     }
   }
 }
@@ -158,7 +192,8 @@ TEST(codes_of_odd_data) {
       for (std::size_t q = 0; q < 10; ++q) {
         const auto exact = scores(StoredSpace(table), vectors.query(q), 300);
         const Error e = error_of(scores(*space, vectors.query(q), 300), exact);
-        CHECK(e.difference < 0.02 * e.spread, codec, " metric ", int(metric), " ", e.difference, " of ", e.spread);
+        CHECK(e.difference < allowed_error(codec) * e.spread, codec, " metric ", int(metric), " ", e.difference, " of ",
+              e.spread);
       }
     }
   }
@@ -259,11 +294,16 @@ TEST(vectors_unlike_the_sample_call_for_training) {
 }
 
 TEST(codecs_by_name) {
-  CHECK(codec_names() == (std::vector<std::string>{"auto", "float32", "float16", "int8"}));
+  CHECK(codec_names() == (std::vector<std::string>{"auto", "float32", "float16", "int8", "int4", "rabitq"}));
   for (const char* codec : kCoded) CHECK_EQ(std::string(make_codec(codec, Metric::ip, 4)->name()), codec);
   CHECK(make_codec("float32", Metric::l2, 4) == nullptr);
   CHECK(make_codec("nothing", Metric::l2, 4) == nullptr);
   CHECK_THROWS(ValueError, choose_codec("int9", DType::f32, 64));
+  for (const char* wrong : {"rabitq:0", "rabitq:9", "rabitq:", "rabitq:44", "rabitq:x", "int8:4", "auto:4"}) {
+    CHECK_THROWS(ValueError, choose_codec(wrong, DType::f32, 64));
+  }
+  CHECK_EQ(choose_codec("rabitq", DType::f32, 64).name, "rabitq:4");
+  CHECK_EQ(choose_codec("rabitq:2", DType::f32, 64).name, "rabitq:2");
   CHECK_EQ(choose_codec("auto", DType::f32, 64).name, "int8");
   CHECK_EQ(choose_codec("auto", DType::f32, 4).name, "float32");
   CHECK_EQ(choose_codec("int8", DType::u8, 64).name, "float32");

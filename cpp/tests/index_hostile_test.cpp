@@ -101,8 +101,11 @@ struct Specimen {
   Metric metric;
   const char* codec;
 };
-constexpr Specimen kSpecimens[] = {
-    {false, Metric::cosine, "float32"}, {true, Metric::l2, "int8"}, {true, Metric::cosine, "float32"}};
+constexpr Specimen kSpecimens[] = {{false, Metric::cosine, "float32"},
+                                   {true, Metric::l2, "int8"},
+                                   {true, Metric::l2, "int4"},
+                                   {true, Metric::ip, "rabitq:2"},
+                                   {true, Metric::cosine, "float32"}};
 
 }  // namespace
 

@@ -87,7 +87,7 @@ TEST(flat_is_exact) {
 TEST(hnsw_finds_nearly_all) {
   for (const Metric metric : kMetrics) {
     for (const DType dtype : kDTypes) {
-      for (const char* codec : {"float32", "float16", "int8"}) {
+      for (const char* codec : {"float32", "float16", "int8", "int4", "rabitq:4", "rabitq:8"}) {
         if (is_integer(dtype) && std::string(codec) != "float32") continue;
         const std::uint32_t dim = 12;
         const Vectors vectors = Vectors::clustered(1000, dim, dtype, 3),

@@ -25,13 +25,17 @@ namespace {
 const Kernels& reference() { return *kernels_for(Isa::scalar); }
 
 constexpr Op kOps[] = {Op::l2, Op::dot};
-constexpr Pair kPairs[] = {Pair::f32_f32, Pair::f32_f16, Pair::f32_i8, Pair::f32_u8,
-                           Pair::i8_i8,   Pair::u8_u8,   Pair::q8_u8};
-constexpr Tail kTails[] = {Tail::none, Tail::times, Tail::plus};
+constexpr Pair kPairs[] = {Pair::f32_f32, Pair::f32_f16, Pair::f32_i8, Pair::f32_u8, Pair::i8_i8,
+                           Pair::u8_u8,   Pair::q8_u8,   Pair::q8_u4,  Pair::q8_u2,  Pair::q8_u1};
+constexpr Tail kTails[] = {Tail::none, Tail::times, Tail::plus, Tail::affine};
 
 bool is_exact(Pair pair) { return pair >= Pair::i8_i8; }
-bool is_missing(Op op, Pair pair) { return op == Op::l2 && pair == Pair::q8_u8; }
-std::size_t query_element_size(Pair pair) { return is_exact(pair) ? 1 : 4; }
+bool is_missing(Op op, Pair pair) { return op == Op::l2 && pair >= Pair::q8_u8; }
+/// Fields of a row's element, and query elements to each.
+std::size_t fields(Pair pair) {
+  return pair == Pair::q8_u4 ? 2 : pair == Pair::q8_u2 ? 4 : pair == Pair::q8_u1 ? 8 : 1;
+}
+std::size_t query_element_size(Pair pair) { return is_exact(pair) ? fields(pair) : 4; }
 std::size_t row_element_size(Pair pair) { return pair == Pair::f32_f32 ? 4 : pair == Pair::f32_f16 ? 2 : 1; }
 
 std::string case_name(const Kernels& set, Op op, Pair pair, Tail tail, std::size_t dim) {
@@ -61,8 +65,9 @@ void fill_bytes(std::byte* to, std::size_t n, std::mt19937& random) {
 
 void fill_query(std::byte* to, Pair pair, std::size_t dim, std::mt19937& random) {
   if (!is_exact(pair)) return fill_floats(to, dim, random);
-  fill_bytes(to, dim, random);
-  for (std::size_t i = 0; i < dim && pair == Pair::q8_u8; ++i) {
+  const std::size_t n = dim * fields(pair);
+  fill_bytes(to, n, random);
+  for (std::size_t i = 0; i < n && pair >= Pair::q8_u8; ++i) {
     if (to[i] == std::byte{0x80}) to[i] = std::byte{0x81};
   }
 }
@@ -94,12 +99,14 @@ struct Problem {
     for (std::size_t i = 0; i < n; ++i) {
       std::byte* row = row_data.data() + i * rows.stride;
       fill_row(row, pair, dim, random);
-      if (tail != Tail::none) fill_floats(row + elements, 1, random);
+      fill_floats(row + elements, tail_size(tail) / sizeof(float), random);
     }
-    query = {query_data.data(), 1.5f, -0.75f};
+    query = {query_data.data(), 1.5f, -0.75f, 0.25f};
   }
 
-  static std::size_t tail_size(Tail tail) { return tail == Tail::none ? 0 : sizeof(float); }
+  static std::size_t tail_size(Tail tail) {
+    return (tail == Tail::none ? 0 : tail == Tail::affine ? 2 : 1) * sizeof(float);
+  }
 
   std::vector<float> range(const Kernels& set, Op op, Pair pair, Tail tail) const {
     std::vector<float> out(n);
@@ -156,20 +163,21 @@ TEST(reference_scores_known_values) {
   const std::uint16_t row_f16[] = {0x4400, 0x4600, 0x4800, 0, 0x3800};
   const std::uint8_t row_u8[] = {4, 6, 8};
   for (const Pair pair : kPairs) {
+    if (fields(pair) > 1) continue;
     const void* row = pair == Pair::f32_f32   ? static_cast<const void*>(row_f32)
                       : pair == Pair::f32_f16 ? static_cast<const void*>(row_f16)
                                               : row_u8;
-    std::byte stored[16 + 4];
+    std::byte stored[16 + 8];
     const std::size_t elements = 3 * row_element_size(pair);
     std::memcpy(stored, row, elements);
-    const float tail = 0.5f;
-    std::memcpy(stored + elements, &tail, sizeof tail);
+    const float tails[] = {0.5f, 3.0f};
+    std::memcpy(stored + elements, tails, sizeof tails);
     const Rows rows{stored, sizeof stored, 3, stored + elements, sizeof stored, 0};
-    const Query query{is_exact(pair) ? static_cast<const void*>(bytes) : f, 1.0f, 2.0f};
+    const Query query{is_exact(pair) ? static_cast<const void*>(bytes) : f, 1.0f, 2.0f, 4.0f};
     for (const Op op : kOps) {
       if (is_missing(op, pair)) continue;
       const float v = op == Op::l2 ? 9 + 16 + 25 : 4 + 12 + 24;
-      const float expected[] = {1 + 2 * v, 1 + 2 * v * 0.5f, 1 + 2 * v + 0.5f};
+      const float expected[] = {1 + 2 * v, 1 + 2 * v * 0.5f, 1 + 2 * v + 0.5f, 1 + 0.5f + 3 * (2 * v + 4)};
       for (const Tail kind : kTails) {
         float out = 0;
         reference().scorer(op, pair, kind).range(query, rows, 0, 1, &out);
@@ -179,10 +187,26 @@ TEST(reference_scores_known_values) {
   }
 }
 
-TEST(l2_of_q8_u8_is_missing) {
+TEST(reference_knows_the_order_of_packed_fields) {
+  const std::uint8_t row[] = {0b11'10'01'00, 0b00'01'10'11};
+  const std::int8_t query[] = {1, -2, 3, -4, 5, -6, 7, -8, 9, -10, 11, -12, 13, -14, 15, -16};
+  const auto value = [&](Pair pair) {
+    float out = 0;
+    const Rows rows{reinterpret_cast<const std::byte*>(row), sizeof row, sizeof row};
+    reference().scorer(Op::dot, pair, Tail::none).range({query, 0.0f, 1.0f}, rows, 0, 1, &out);
+    return out;
+  };
+  CHECK_EQ(value(Pair::q8_u4), 1 * 4 - 2 * 11 + 3 * 14 - 4 * 1.0f);
+  CHECK_EQ(value(Pair::q8_u2), 1 * 0 - 2 * 3 + 3 * 1 - 4 * 2 + 5 * 2 - 6 * 1 + 7 * 3 - 8 * 0.0f);
+  CHECK_EQ(value(Pair::q8_u1), 5 + 11 + 13 + 15 - 2 - 4 - 8 - 10.0f);
+}
+
+TEST(l2_of_q8_is_missing) {
   for (const Kernels* set : available_kernels()) {
-    const Scorer scorer = set->scorer(Op::l2, Pair::q8_u8, Tail::none);
-    CHECK(scorer.ids == nullptr && scorer.range == nullptr);
+    for (const Pair pair : {Pair::q8_u8, Pair::q8_u4, Pair::q8_u2, Pair::q8_u1}) {
+      const Scorer scorer = set->scorer(Op::l2, pair, Tail::none);
+      CHECK(scorer.ids == nullptr && scorer.range == nullptr);
+    }
   }
 }
 
@@ -203,25 +227,28 @@ TEST(large_dims_agree_with_reference) {
     }
     if (!is_exact(pair) || tail != Tail::none) return;
     for (const std::size_t dim : {32767, 32768, 32769, 100003, 1 << 20}) {
-      check_against_reference(set, op, pair, tail, dim, 0, Edge::back);
+      check_against_reference(set, op, pair, tail, dim / fields(pair), 0, Edge::back);
     }
   });
 }
 
 TEST(extreme_integers_are_exact) {
-  const std::size_t dims[] = {1, 15, 63, 64, 65, 130, 4096, 32768, 32769, 65536, 1 << 20};
+  constexpr std::size_t kMostDims = 1 << 20;
+  const std::size_t dims[] = {1, 15, 63, 64, 65, 130, 4096, 32768, 32769, 65536, kMostDims / 2, kMostDims};
   const auto sweep = [&](const Kernels& set, Op op, Pair pair, std::span<const int> query_values,
                          std::span<const int> row_values) {
     for (const std::size_t dim : dims) {
+      if (dim * fields(pair) > kMostDims) continue;
       for (const int q : query_values) {
         for (const int x : row_values) {
-          Guarded<std::uint8_t> query(dim), row(dim);
-          std::memset(query.data(), q, dim);
+          Guarded<std::uint8_t> query(dim * fields(pair)), row(dim);
+          std::memset(query.data(), q, query.size());
           std::memset(row.data(), x, dim);
           const Rows rows{reinterpret_cast<std::byte*>(row.data()), dim, static_cast<std::uint32_t>(dim)};
           float out = 0;
           set.scorer(op, pair, Tail::none).range({query.data(), 0.0f, 1.0f}, rows, 0, 1, &out);
-          const std::int64_t term = op == Op::l2 ? (q - x) * (q - x) : q * x;
+          std::int64_t term = op == Op::l2 ? (q - x) * (q - x) : q * x;
+          if (pair == Pair::q8_u4) term = q * (x % 16 + x / 16);
           CHECK_EQ(out, static_cast<float>(term * static_cast<std::int64_t>(dim)), set.name, " dim ", dim, " q ", q,
                    " x ", x);
         }
@@ -237,6 +264,7 @@ TEST(extreme_integers_are_exact) {
       sweep(*set, op, Pair::u8_u8, full_unsigned, full_unsigned);
     }
     sweep(*set, Op::dot, Pair::q8_u8, symmetric, full_unsigned);
+    sweep(*set, Op::dot, Pair::q8_u4, symmetric, full_unsigned);
   }
 }
 

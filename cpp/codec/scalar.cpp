@@ -1,4 +1,4 @@
-#include "codec/int8.h"
+#include "codec/scalar.h"
 
 #include <algorithm>
 #include <cmath>
@@ -7,33 +7,34 @@
 namespace annlib {
 namespace {
 
-constexpr float kLevels = 255.0f;
 // Of a heavy-tailed dimension the far ends are cut: beyond so many standard deviations from the mean a finer step for
-// all the others is worth more than the few that are cut (for a normal distribution nothing is).
-constexpr double kDeviations = 6.0;
+// all the others is worth more than the few that are cut. For 8 bits that cuts nothing of a normal distribution; for 4
+// bits it is the best uniform quantiser of one (Max, "Quantizing for minimum distortion", IRE Trans. 1960, table II).
+double deviations(std::uint32_t bits) { return bits == 8 ? 6.0 : 2.5; }
 
 }  // namespace
 
-Int8Codec::Int8Codec(Metric metric, std::uint32_t dim) : metric_(metric), dim_(dim), low_(dim, 0.0f), step_(dim, 1.0f) {
+ScalarCodec::ScalarCodec(Metric metric, std::uint32_t dim, std::uint32_t bits)
+    : metric_(metric), dim_(dim), bits_(bits), row_bytes_((dim * bits + 7) / 8), low_(dim, 0.0f), step_(dim, 1.0f) {
   derive();
 }
 
-void Int8Codec::derive() {
+void ScalarCodec::derive() {
   middle_.resize(dim_);
   inverse_step_.resize(dim_);
   for (std::uint32_t d = 0; d < dim_; ++d) {
-    middle_[d] = low_[d] + 128.0f * step_[d];
+    middle_[d] = low_[d] + half() * step_[d];
     inverse_step_[d] = step_[d] > 0 ? 1.0f / step_[d] : 0.0f;
   }
 }
 
-std::vector<float> Int8Codec::params() const {
+std::vector<float> ScalarCodec::params() const {
   std::vector<float> all(low_);
   all.insert(all.end(), step_.begin(), step_.end());
   return all;
 }
 
-bool Int8Codec::restore(std::span<const float> params) {
+bool ScalarCodec::restore(std::span<const float> params) {
   if (params.size() != 2 * std::size_t{dim_}) return false;
   low_.assign(params.begin(), params.begin() + dim_);
   step_.assign(params.begin() + dim_, params.end());
@@ -41,7 +42,7 @@ bool Int8Codec::restore(std::span<const float> params) {
   return std::all_of(step_.begin(), step_.end(), [](float s) { return s >= 0; });
 }
 
-void Int8Codec::train(const float* sample, std::size_t n) {
+void ScalarCodec::train(const float* sample, std::size_t n) {
   std::vector<float> low(sample, sample + dim_), high(low);
   std::vector<double> sum(dim_), squares(dim_);
   for (std::size_t i = 0; i < n; ++i) {
@@ -53,37 +54,46 @@ void Int8Codec::train(const float* sample, std::size_t n) {
       squares[d] += static_cast<double>(row[d]) * row[d];
     }
   }
+  const double most = deviations(bits_);
+  const float levels = 2.0f * half() - 1.0f;
   for (std::uint32_t d = 0; d < dim_; ++d) {
     const double mean = sum[d] / static_cast<double>(n);
     const double deviation = std::sqrt(std::max(0.0, squares[d] / static_cast<double>(n) - mean * mean));
-    low_[d] = std::max(low[d], static_cast<float>(mean - kDeviations * deviation));
-    const float top = std::min(high[d], static_cast<float>(mean + kDeviations * deviation));
-    step_[d] = std::max(0.0f, (top - low_[d]) / kLevels);
+    low_[d] = std::max(low[d], static_cast<float>(mean - most * deviation));
+    const float top = std::min(high[d], static_cast<float>(mean + most * deviation));
+    step_[d] = std::max(0.0f, (top - low_[d]) / levels);
     // A range so small that its reciprocal is infinite is no range.
     if (!std::isfinite(1.0f / step_[d])) step_[d] = 0.0f;
   }
   derive();
 }
 
-bool Int8Codec::encode(const float* vector, std::byte* code) const {
+bool ScalarCodec::encode(const float* vector, std::byte* code) const {
+  constexpr std::uint32_t kChunk = 256;
+  std::uint8_t values[kChunk];
+  const auto top = static_cast<std::uint8_t>(2.0f * half() - 1.0f);
+  std::memset(code, 0, code_bytes());
   auto* bytes = reinterpret_cast<std::uint8_t*>(code);
-  simd::kernels().quantize_u8(vector, low_.data(), inverse_step_.data(), dim_, bytes);
   bool inside = true;
   float tail = 0.0f;
-  for (std::uint32_t d = 0; d < dim_; ++d) {
-    const float offset = step_[d] * (static_cast<float>(bytes[d]) - 128.0f);
-    // Outside: by more than the whole range that the dimension had in training.
-    inside &= std::fabs(vector[d] - middle_[d]) <= 384.0f * step_[d] + 1e-6f * std::fabs(middle_[d]);
-    tail += offset * offset;
+  for (std::uint32_t first = 0, n = 0; first < dim_; first += n) {
+    const std::uint32_t field = first / row_bytes_, at = first % row_bytes_;
+    n = std::min({kChunk, row_bytes_ - at, dim_ - first});
+    simd::kernels().quantize_u8(vector + first, &low_[first], &inverse_step_[first], n, values);
+    for (std::uint32_t i = 0; i < n; ++i) {
+      const std::uint32_t d = first + i, c = std::min(values[i], top);
+      bytes[at + i] |= static_cast<std::uint8_t>(c << field * bits_);
+      const float offset = step_[d] * (static_cast<float>(c) - half());
+      // Outside: by more than the whole range that the dimension had in training.
+      inside &= std::fabs(vector[d] - middle_[d]) <= 3.0f * half() * step_[d] + 1e-6f * std::fabs(middle_[d]);
+      tail += offset * offset;
+    }
   }
-  if (has_tail()) {
-    std::memset(code + dim_, 0, tail_offset() - dim_);
-    std::memcpy(code + tail_offset(), &tail, sizeof(tail));
-  }
+  if (has_tail()) std::memcpy(code + tail_offset(), &tail, sizeof(tail));
   return inside;
 }
 
-void Int8Codec::prepare(const float* vector, QueryBuffer& buffer, Scan& scan) const {
+void ScalarCodec::prepare(const float* vector, QueryBuffer& buffer, Scan& scan) const {
   // Folded into the query's own memory, which nobody reads afterwards. Sums go through the kernels: a plain loop over
   // floats adds one after another, and building prepares many queries.
   const simd::Kernels& k = simd::kernels();
@@ -103,14 +113,17 @@ void Int8Codec::prepare(const float* vector, QueryBuffer& buffer, Scan& scan) co
   }
   const float largest = k.max_abs(folded, dim_);
   const float delta = largest / 127.0f;
-  auto* bytes = buffer.need<std::int8_t>(dim_);
+  const std::uint32_t elements = row_bytes_ * 8 / bits_;
+  auto* bytes = buffer.need<std::int8_t>(elements);
+  std::fill(bytes + dim_, bytes + elements, std::int8_t{0});
   const std::int32_t total = k.quantize_i8(folded, dim_, delta > 0 ? 127.0f / largest : 0.0f, bytes);
   const float weight = has_tail() ? -2.0f : -1.0f;
   scan.query.data = bytes;
-  scan.query.a = constant - weight * delta * 128.0f * static_cast<float>(total);
+  scan.query.a = constant - weight * delta * half() * static_cast<float>(total);
   scan.query.b = weight * delta;
-  scan.scorer =
-      simd::kernels().scorer(simd::Op::dot, simd::Pair::q8_u8, has_tail() ? simd::Tail::plus : simd::Tail::none);
+  scan.rows.dim = row_bytes_;
+  scan.scorer = k.scorer(simd::Op::dot, bits_ == 8 ? simd::Pair::q8_u8 : simd::Pair::q8_u4,
+                         has_tail() ? simd::Tail::plus : simd::Tail::none);
 }
 
 }  // namespace annlib
