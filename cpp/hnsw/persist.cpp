@@ -136,6 +136,17 @@ HnswIndex::Counts HnswIndex::counts() const {
   return counts;
 }
 
+std::vector<std::int64_t> HnswIndex::bottom_ids() const {
+  std::shared_lock reading(lock_);
+  const HnswState& state = *state_;
+  std::vector<std::int64_t> ids;
+  state.table.alive_bits().for_each([&](std::size_t slot) {
+    const Slot node = state.twins.node_of(static_cast<Slot>(slot));
+    if (state.graph.level(node) == 0 && node != state.graph.entry()) ids.push_back(state.table.id(slot));
+  });
+  return ids;
+}
+
 std::size_t HnswIndex::unreachable() const {
   std::shared_lock reading(lock_);
   const Bitset seen = reachable(state_->graph);

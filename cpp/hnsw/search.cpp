@@ -39,9 +39,10 @@ struct AcceptEvery : AcceptAll {
 }  // namespace
 
 template <class Accept>
-bool HnswIndex::walk(const Scan& scan, const Accept& accept, std::uint64_t budget, Scratch& s) const {
+bool HnswIndex::walk(const Scan& scan, Slot left_out, const Accept& accept, std::uint64_t budget, Scratch& s) const {
   const Hierarchy& graph = state_->graph;
   s.visited.reset(graph.slots());
+  if (left_out != kNoSlot) s.visited.insert(left_out);
   enter(scan, graph.approach(scan, 0, s), accept, s);
   return beam_search(graph.layer(0), scan, accept, budget, s);
 }
@@ -94,7 +95,9 @@ void HnswIndex::rerank(const QueryView& query, std::size_t k, Scratch& s) const 
 void HnswIndex::search_one(const QueryView& query, const SearchRequest& request, const Bitset* passing,
                            std::size_t matches, Scratch& s) const {
   const HnswState& state = *state_;
-  const std::size_t k = std::min(request.k, matches);
+  const Slot left_out = query.left_out == kNoSlot ? kNoSlot : state.twins.node_of(query.left_out);
+  const std::size_t equals = left_out == kNoSlot ? 0 : 1 + state.twins.of(left_out).size();
+  const std::size_t k = std::min(request.k, matches - equals);
   const std::size_t ef = std::max(request.ef, k);
   const Bitset& slots = passing != nullptr ? *passing : state.table.alive_bits();
   const Plan plan = request.exact ? Plan{true, 0} : choose_plan(state.table.live(), matches, ef);
@@ -102,7 +105,7 @@ void HnswIndex::search_one(const QueryView& query, const SearchRequest& request,
     const Scan scan = state.walk().prepare(query, s.query);
     s.pool.reset(ef);
     const auto attempt = [&](const auto& accept) {
-      if (!walk(scan, accept, plan.budget, s)) return;
+      if (!walk(scan, left_out, accept, plan.budget, s)) return;
       rerank(query, k, s);
       collect(k, accept, s);
     };
@@ -115,7 +118,10 @@ void HnswIndex::search_one(const QueryView& query, const SearchRequest& request,
     if (s.found.size() == k) return;
     s.found.clear();
   }
-  exact_search(state.table, query, k, slots, s);
+  exact_search(state.table, query, k + equals, slots, s);
+  if (equals == 0) return;
+  std::erase_if(s.found, [&](Candidate c) { return state.table.same_vector(c.slot(), left_out); });
+  s.found.resize(std::min(s.found.size(), k));
 }
 
 void HnswIndex::radius_one(const QueryView& query, float radius, const SearchRequest& request, const Bitset* passing,
@@ -129,7 +135,7 @@ void HnswIndex::radius_one(const QueryView& query, float radius, const SearchReq
     const Scan scan = state.walk().prepare(query, s.query);
     s.pool.reset(request.ef, radius + margin);
     const std::uint64_t budget = std::min<std::uint64_t>(plan.budget, state.table.live());
-    if (walk(scan, accept, budget, s) && s.pool.size() < kWalkedBall) {
+    if (walk(scan, kNoSlot, accept, budget, s) && s.pool.size() < kWalkedBall) {
       rerank(query, s.pool.size(), s);
       collect(matches, accept, s);
       const auto beyond = [&](Candidate c) { return !(c.distance() <= radius); };

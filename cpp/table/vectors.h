@@ -24,6 +24,7 @@ struct VectorBlock {
 struct QueryView {
   const void* data = nullptr;
   DType dtype = DType::f32;
+  Slot left_out = kNoSlot;  ///< a row that is not to be found, nor any that equals it
 };
 
 /// How far apart rows lie: `payload` rounded up to the largest of 64, 32, 16, 8, 4 bytes that costs at most 1/32.
