@@ -110,7 +110,9 @@ std::unique_ptr<HnswState> build_state(const HnswParams& params, const std::stri
   std::vector<Slot> slots(n);
   std::iota(slots.begin(), slots.end(), Slot{0});
   if (state->codes) state->codes->train(slots, threads);
-  if (state->codes && params.codec == "auto" && !state->codes->resolves(slots)) state->codes.reset();
+  const bool of_use =
+      !state->codes || (params.codec == "auto" ? state->codes->resolves(slots) : state->codes->finite());
+  if (!of_use) state->codes.reset();
   const std::unique_ptr<CodeSpace> draft_codes = draft_codes_for(*state, slots, threads);
   const Space& space = draft_codes ? *draft_codes : state->walk();
   for (Slot slot : slots) state->nodes.set(slot);

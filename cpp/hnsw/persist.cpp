@@ -98,7 +98,7 @@ void HnswIndex::restore(const std::shared_ptr<const Container>& file, Slot entry
   }
   state.dead = state.nodes.count() + state.twins.count() - state.table.live();
 
-  if (state.codes && params_.codec == "auto" && file->find("codec.codes") == nullptr) state.codes.reset();
+  if (file->find("codec.codes") == nullptr && file->find("codec.params") == nullptr) state.codes.reset();
   if (state.codes) {
     const SectionInfo& codes = file->require("codec.codes", ElementType::u8, 2);
     if (codes.shape[1] != state.codes->stride()) throw CorruptError("the codes have a wrong length");
@@ -113,10 +113,9 @@ void HnswIndex::restore(const std::shared_ptr<const Container>& file, Slot entry
 
 CodecChoice HnswIndex::codec() const {
   std::shared_lock reading(lock_);
-  if (state_->codes == nullptr && codec_.name != "float32") {
-    return {"float32", "8-bit codes do not tell near neighbours of this data apart"};
-  }
-  return codec_;
+  if (state_->codes != nullptr || codec_.name == "float32") return codec_;
+  if (params_.codec == "auto") return {"float32", "8-bit codes do not tell near neighbours of this data apart"};
+  return {"float32", "the vectors are too long for distances of codes"};
 }
 
 HnswIndex::Counts HnswIndex::counts() const {

@@ -76,10 +76,11 @@ float row_value(const void* query, const void* row, std::size_t dim) {
 template <Op op, class Q, class X, Tail tail>
 float score_row(const Query& query, const Rows& rows, std::size_t index) {
   const std::byte* row = rows.data + index * rows.stride;
-  const float v = query.b * row_value<op, Q, X>(query.data, row, rows.dim);
-  if constexpr (tail == Tail::times) return query.a + v * element<float>(rows.tails + index * rows.tail_stride, 0);
-  if constexpr (tail == Tail::plus) return query.a + v + element<float>(rows.tails + index * rows.tail_stride, 0);
-  return query.a + v;
+  const float value = row_value<op, Q, X>(query.data, row, rows.dim);
+  if constexpr (tail == Tail::none) return query.a + query.b * value;
+  const auto t = element<float>(rows.tails + index * rows.tail_stride, 0);
+  if constexpr (tail == Tail::times) return query.a + query.b * (value * t);
+  return query.a + query.b * value + t;
 }
 
 template <Op op, class Q, class X, Tail tail>

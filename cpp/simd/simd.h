@@ -19,7 +19,7 @@ enum class Op : std::uint8_t { l2, dot };
 enum class Pair : std::uint8_t { f32_f32, f32_f16, f32_i8, f32_u8, i8_i8, u8_u8, q8_u8 };
 
 /// How the float `tail`, stored behind each row's elements, enters the result:
-///   none:  a + b * v          times: a + b * v * tail          plus: a + b * v + tail
+///   none:  a + b * v          times: a + b * (v * tail)        plus: a + b * v + tail
 enum class Tail : std::uint8_t { none, times, plus };
 
 /// A query as the kernels want it: `dim` elements of the pair's query type, and the two scalars of the formula.
