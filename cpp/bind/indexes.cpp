@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <memory>
+#include <optional>
 #include <utility>
 
 #include "bind/arrays.h"
@@ -40,15 +41,16 @@ py::tuple search_with(const Index& index, const py::array& queries, const Search
   const auto n = static_cast<py::ssize_t>(block.count), width = static_cast<py::ssize_t>(request.k);
   IdArray found = single ? IdArray(width) : IdArray({n, width});
   py::array_t<float> distances = single ? py::array_t<float>(width) : py::array_t<float>({n, width});
-  IdArray counts(single ? 0 : n);
+  std::optional<IdArray> counts;
+  if (!single) counts.emplace(n);
   std::int64_t count = 0;
-  const SearchOutput out{found.mutable_data(), distances.mutable_data(), single ? &count : counts.mutable_data()};
+  const SearchOutput out{found.mutable_data(), distances.mutable_data(), single ? &count : counts->mutable_data()};
   SearchCost cost;
   {
     Release release;
     cost = index.search(block, request, out);
   }
-  const py::object real = single ? py::object(py::int_(count)) : py::object(counts);
+  const py::object real = single ? py::object(py::int_(count)) : py::object(*counts);
   return py::make_tuple(std::move(found), std::move(distances), real, tuple_of(cost));
 }
 
