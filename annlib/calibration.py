@@ -127,7 +127,9 @@ def _given(core: _core.HnswIndex, queries: NDArray[Any], threads: int) -> _Searc
 
 
 def _left_out(core: _core.HnswIndex, threads: int) -> _Search:
-    ids = np.sort(core.bottom_ids() if len(core) > 1 else core.ids())
+    bottom = core.bottom_ids()
+    # Where all are on the way down, there are so few that every search is exact.
+    ids = np.sort(bottom if len(bottom) else core.ids())
     chosen = np.random.default_rng(0).choice(ids, min(_MOST_QUERIES, len(ids)), replace=False)
 
     def search(k: int, ef: int, exact: bool) -> tuple[NDArray[np.float32], int]:

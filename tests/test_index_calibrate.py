@@ -163,8 +163,10 @@ def test_target_of_a_build_is_the_default_effort() -> None:
     assert given == plain.search(queries, k=10, ef_search=64).stats
 
 
-@pytest.mark.parametrize("n", [1, 5, 12, 60])
+@pytest.mark.parametrize("n", [1, 2, 5, 12, 60])
 def test_small_indexes(n: int) -> None:
+    for seed in range(12):  # with M=2, half of the nodes are on upper layers: of few, all may be
+        assert annlib.HNSWIndex.build(vectors(n, 4), M=2, seed=seed).calibrate().recall[-1] == 1
     index = annlib.HNSWIndex.build(vectors(n, 4))
     assert index.calibrate().recall[-1] == 1
     assert index.search(vectors(2, 4), k=10, recall=0.9).counts.tolist() == [min(n, 10)] * 2
