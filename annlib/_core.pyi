@@ -126,6 +126,14 @@ class HnswIndex(Index):
     @property
     def codec_reason(self) -> str: ...
     def unreachable(self) -> int: ...
+    def bottom_ids(self) -> NDArray[np.int64]:
+        """The items whose nodes are on the bottom layer alone, without the entry point."""
+
+    def search_left_out(
+        self, ids: NDArray[np.int64], k: int, ef: int, threads: int, exact: bool
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32], Any, _Cost]:
+        """As `search` with the vectors of some of `bottom_ids`, as though neither they nor their equals were there."""
+
     def counts(self) -> _Counts: ...
 
 class Section:

@@ -128,8 +128,8 @@ class HNSWIndex(Index):
         Parameters
         ----------
         queries : array_like, shape (n, dim), optional
-            Like those to come; at most 1,000 are used. Default: stored vectors moved about as far as their neighbours
-            are, which tell less where queries and vectors differ in kind.
+            Like those to come; at most 1,000 are used. Default: stored vectors, each searched for as though it had
+            never been added, which tell less where queries and vectors differ in kind.
         k : int
 
         Returns

@@ -36,7 +36,8 @@ class Index(ABC):
 
     Thread-safe: searches run beside each other and beside writes from other threads; writes wait for one another.
     A call that raises has changed nothing. Under the metrics "l2" (squared), "ip" (negated) and "cosine" (1 - cos)
-    smaller distances are nearer; a zero vector has cosine distance 1 to everything.
+    smaller distances are nearer; a zero vector has cosine distance 1 to everything. Distances that float32 cannot hold
+    are infinite (under "ip" with their sign), never NaN.
     """
 
     kind: ClassVar[str]

@@ -16,7 +16,7 @@ import pytest
 h5py = pytest.importorskip("h5py", reason="the harness reads and writes HDF5")
 
 from annlib import cli, datasets  # noqa: E402
-from annlib_bench import command, compression, metrics, report, results, runner  # noqa: E402
+from annlib_bench import command, compression, metrics, report, results, runner, scale  # noqa: E402
 from annlib_bench.peers import PEERS, Entry, select  # noqa: E402
 from annlib_bench.sweeps import Sweep, grid  # noqa: E402
 
@@ -77,8 +77,8 @@ def test_recall_forgives_rounding_but_not_more() -> None:
 
 def test_recall_does_not_depend_on_the_scale() -> None:
     train = np.arange(1.0, 6.0)[:, None]
-    for scale in (1e-6, 1.0, 1e6):
-        data = datasets.make_dataset("scaled", train * scale, np.zeros((1, 1)), k=2)
+    for factor in (1e-6, 1.0, 1e6):
+        data = datasets.make_dataset("scaled", train * factor, np.zeros((1, 1)), k=2)
         distances = metrics.answer_distances(data, np.array([[0, 3]]))
         assert metrics.recall(distances, metrics.thresholds(data, 1, 2)) == 0.5
 
@@ -323,6 +323,24 @@ def test_command_errors(
     assert cli.main(["bench", "--peers", "annlib-flat", "--out", str(tmp_path), *options]) == 1
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1
+
+
+def test_scale(capsys: pytest.CaptureFixture[str]) -> None:
+    options = "--rows 3000 --dim 40 --M 3 --queries 30 --ef-search 5 300 --rounds 1 --k 5"
+    scale.main(options.split())
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("rows: 3,000 x 40 float32") and lines[1].startswith("built: ")
+    (ef, low, _), (_, high, _) = (
+        [float(word.replace(",", "")) for word in line.split()] for line in lines[3:5]
+    )
+    assert ef == 5
+    assert low < high and high > 0.95
+
+
+def test_rows_of_a_cluster_spread_over_few_dimensions() -> None:
+    rows = scale.clustered_source(20, 1, 6)(3000)
+    spread = np.linalg.eigvalsh(np.cov(rows.T))
+    assert (spread[:14] < 0.01).all() and (spread[14:] > 0.02).all()
 
 
 def test_dataset_names(tmp_path: Path) -> None:

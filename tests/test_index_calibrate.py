@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from reference import Array, Data, nearest, recall, vectors
+from reference import Array, Data, clustered, nearest, recall, vectors
 
 import annlib
 
 TARGETS = (0.8, 0.9, 0.95, 0.99)
-#: Queries made up from the data are a guess: they may miss a target by more than the point that given ones may.
-SLACK = 0.025
+#: How far below its target the recall of unseen queries may lie.
+POINT = 0.01
 
 
 def reached(index: annlib.HNSWIndex, queries: Array, exact: Array, target: float) -> float:
@@ -28,7 +28,7 @@ def test_targets_hold_for_unseen_queries(arxiv: Data) -> None:
     efforts = []
     for target in TARGETS:
         assert reached(index, arxiv.queries[::2], arxiv.distances[::2], target) >= target - 0.005
-        assert reached(index, arxiv.queries[1::2], arxiv.distances[1::2], target) >= target - 0.01
+        assert reached(index, arxiv.queries[1::2], arxiv.distances[1::2], target) >= target - POINT
         efforts.append(index.search(arxiv.queries, k=10, recall=target).stats["distance_computations"])
     assert efforts == sorted(efforts) and efforts[0] < efforts[-1] / 2  # no more than is needed
 
@@ -40,40 +40,76 @@ def test_targets_on_other_data(metric: str) -> None:
     index.calibrate(queries[:400], k=10)
     exact = nearest(train, queries[400:], metric, 10)[1]
     for target in TARGETS:
-        assert reached(index, queries[400:], exact, target) >= target - 0.01
+        assert reached(index, queries[400:], exact, target) >= target - POINT
 
 
-@pytest.mark.parametrize("metric", ["l2", "cosine", "ip"])
-def test_default_queries_serve_those_drawn_like_the_data(clusters: Data, metric: str) -> None:
-    train, queries = clusters.train[::4], clusters.queries
-    index = annlib.HNSWIndex.build(train, metric=metric, M=6, ef_construction=30)
-    index.calibrate()
-    exact = nearest(train, queries, metric, 10)[1]
-    for target in TARGETS:
-        assert reached(index, queries, exact, target) >= target - SLACK
+def held_back(kind: str) -> tuple[Array, Array]:
+    """Vectors, and 2,000 queries that were drawn with them."""
+    if kind == "clusters":
+        rows, _ = clustered(7000, 24, 300)
+    elif kind == "gaussian":  # where all distances are alike
+        rows = vectors(7000, 32)
+    elif kind == "uniform":
+        rows = np.random.default_rng(1).random((7000, 16), np.float32)
+    else:  # some vectors come fifty times
+        rng = np.random.default_rng(1)
+        rows = rng.normal(100, 12, (7000, 16)).astype(np.uint8)
+        rows[rng.choice(7000, 4000, replace=False)] = np.repeat(rows[:80], 50, axis=0)
+    rows = np.random.default_rng(2).permutation(rows)
+    return rows[2000:], rows[:2000]
 
 
-@pytest.mark.xfail(
-    strict=False,
-    reason="a moved vector still leads the walk to its own neighbours; where the dimension is high, that is easier than a "
-    "query of its own. To be measured by leaving a stored vector out of the walk for it",
+@pytest.mark.parametrize(
+    ("kind", "metric"),
+    [
+        *((kind, metric) for kind in ("gaussian", "clusters") for metric in ("l2", "cosine", "ip")),
+        ("uniform", "l2"),
+        ("equal bytes", "l2"),
+        ("equal bytes", "cosine"),
+    ],
 )
-@pytest.mark.parametrize("metric", ["l2", "cosine", "ip"])
-def test_default_queries_where_all_distances_are_alike(metric: str) -> None:
-    train, queries = vectors(5000, 32), vectors(500, 32, seed=1)
-    index = annlib.HNSWIndex.build(train, metric=metric)
-    index.calibrate()
-    exact = nearest(train, queries, metric, 10)[1]
-    for target in TARGETS:
-        assert reached(index, queries, exact, target) >= target - SLACK
+def test_stored_vectors_stand_for_queries_drawn_like_them(kind: str, metric: str) -> None:
+    train, queries = held_back(kind)
+    index = annlib.HNSWIndex.build(train, metric=metric, M=8, ef_construction=60)
+    every = nearest(train, queries, metric, 100)[1]
+    for k in (1, 10, 100):
+        index.calibrate(k=k)
+        for target in TARGETS:
+            assert reached(index, queries, every[:, :k], target) >= target - POINT
 
 
-def test_default_queries_on_embeddings(arxiv: Data) -> None:
-    """Titles are not drawn like abstracts; the default still gets near what was asked for."""
-    index = annlib.HNSWIndex.build(arxiv.train, metric=arxiv.metric, M=6, ef_construction=30)
+def test_stored_embeddings_stand_for_others(arxiv: Data) -> None:
+    rows = np.random.default_rng(0).permutation(arxiv.train)
+    train, queries = rows[500:], rows[:500]
+    index = annlib.HNSWIndex.build(train, metric=arxiv.metric, M=6, ef_construction=30)
     index.calibrate()
+    exact = nearest(train, queries, arxiv.metric, 10)[1]
     for target in TARGETS:
-        assert reached(index, arxiv.queries, arxiv.distances, target) >= target - SLACK
+        assert reached(index, queries, exact, target) >= target - POINT
+        # Titles are not drawn like abstracts; what was measured on these still gets near it.
+        assert reached(index, arxiv.queries, nearest(train, arxiv.queries, arxiv.metric, 10)[1], target) >= (
+            target - 2.5 * POINT
+        )
+
+
+@pytest.mark.parametrize("exact", [True, False])
+@pytest.mark.parametrize("codec", ["float32", "int8"])
+def test_what_is_left_out_is_not_found(codec: str, exact: bool) -> None:
+    """Nor what equals it; the others are, as by an index that has never held it."""
+    train = vectors(3000, 16)
+    train[1000:1200] = train[7]
+    index = annlib.HNSWIndex.build(train, codec=codec)
+    index.delete(np.arange(2900, 3000))  # then walks test what they find
+    core = index._core
+    asked = np.append(core.bottom_ids()[::40], 1100)  # the last equals others
+    ids, distances, counts, _ = core.search_left_out(asked, 20, 200, 1, exact)
+    assert (counts == 20).all()
+    for one, found, far in zip(asked, ids, distances, strict=True):
+        others = np.flatnonzero((train[:2900] != train[one]).any(axis=1))
+        assert set(found) <= set(others.tolist())
+        assert recall(far[None], nearest(train[others], train[one][None], "l2", 20)[1]) >= 0.9
+    _, _, counts, _ = core.search_left_out(asked, 2900, 10, 1, exact)
+    np.testing.assert_array_equal(counts, [(train[:2900] != train[one]).any(axis=1).sum() for one in asked])
 
 
 def test_what_a_calibration_tells() -> None:
@@ -127,8 +163,10 @@ def test_target_of_a_build_is_the_default_effort() -> None:
     assert given == plain.search(queries, k=10, ef_search=64).stats
 
 
-@pytest.mark.parametrize("n", [1, 5, 12, 60])
+@pytest.mark.parametrize("n", [1, 2, 5, 12, 60])
 def test_small_indexes(n: int) -> None:
+    for seed in range(12):  # with M=2, half of the nodes are on upper layers: of few, all may be
+        assert annlib.HNSWIndex.build(vectors(n, 4), M=2, seed=seed).calibrate().recall[-1] == 1
     index = annlib.HNSWIndex.build(vectors(n, 4))
     assert index.calibrate().recall[-1] == 1
     assert index.search(vectors(2, 4), k=10, recall=0.9).counts.tolist() == [min(n, 10)] * 2

@@ -231,3 +231,38 @@ assert index.digest() == digest
     assert run(script, path).startswith("refused")
     assert path.read_bytes() == before and os.listdir(tmp_path) == ["x.ann"]
     assert annlib.load(path).digest() == old.digest()
+
+
+CODED = {
+    "plain": lambda n, seed: vectors(n, 40, seed=seed),
+    # clusters far smaller than the space they are strewn over
+    "coarse": lambda n, seed: (
+        np.repeat(1e4 * vectors(n // 20, 40, seed=seed), 20, 0) + vectors(n, 40, seed=seed + 9)
+    ),
+    "long": lambda n, seed: vectors(n, 40, seed=seed) * np.float32(1e25),
+    "bytes": lambda n, seed: vectors(n, 40, "uint8", seed=seed),
+    "halves": lambda n, seed: vectors(n, 40, "float16", seed=seed),
+}
+
+
+@pytest.mark.parametrize("data", CODED)
+@pytest.mark.parametrize("codec", annlib.list_codecs())
+def test_a_loaded_index_says_and_does_what_the_saved_one_would(tmp_path: Path, codec: str, data: str) -> None:
+    """Whichever codec became of the one asked for; from empty on, and when it grows by little and by much."""
+    kept, stored = (annlib.HNSWIndex(40, codec=codec, M=6, ef_construction=30) for _ in range(2))
+    path = tmp_path / "x.ann"
+    for seed, n in enumerate((0, 600, 100, 800)):
+        if n:
+            for index in (kept, stored):
+                index.add(CODED[data](n, 20 * seed))
+        stored.save(path)
+        expected = kept.stats()
+        assert expected["codec_asked"] == codec
+        told = annlib.info(path)
+        for index in (stored, annlib.load(path, mmap=True), pickle.loads(pickle.dumps(stored))):
+            assert repr(index) == repr(kept)
+            assert index.digest() == kept.digest()
+            for key, value in index.stats().items():
+                if key != "memory_bytes":  # what grew piece by piece has room to spare
+                    assert value == told[key] == expected[key], key
+        stored = annlib.load(path)

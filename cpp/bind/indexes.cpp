@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <memory>
+#include <optional>
 #include <utility>
 
 #include "bind/arrays.h"
@@ -33,26 +34,31 @@ class FilterArguments {
   std::optional<RowFilter> filter_;
 };
 
-// One query of shape (dim,) gives ids and distances of shape (k,) and one count. This is the call whose overhead is
-// felt: a search may take no more than some microseconds.
-py::tuple search(const Index& index, const py::array& queries, std::size_t k, std::size_t ef,
-                 std::optional<MaskArray> mask, std::optional<IdArray> ids, int threads, bool exact) {
+// One query of shape (dim,) gives ids and distances of shape (k,) and one count.
+py::tuple search_with(const Index& index, const py::array& queries, const SearchRequest& request) {
   const VectorBlock block = block_of(queries, "queries");
-  const FilterArguments filter(std::move(mask), std::move(ids));
   const bool single = queries.ndim() == 1;
-  const auto n = static_cast<py::ssize_t>(block.count), width = static_cast<py::ssize_t>(k);
+  const auto n = static_cast<py::ssize_t>(block.count), width = static_cast<py::ssize_t>(request.k);
   IdArray found = single ? IdArray(width) : IdArray({n, width});
   py::array_t<float> distances = single ? py::array_t<float>(width) : py::array_t<float>({n, width});
-  IdArray counts(single ? 0 : n);
+  std::optional<IdArray> counts;
+  if (!single) counts.emplace(n);
   std::int64_t count = 0;
-  const SearchOutput out{found.mutable_data(), distances.mutable_data(), single ? &count : counts.mutable_data()};
+  const SearchOutput out{found.mutable_data(), distances.mutable_data(), single ? &count : counts->mutable_data()};
   SearchCost cost;
   {
     Release release;
-    cost = index.search(block, {k, ef, filter.get(), threads, exact}, out);
+    cost = index.search(block, request, out);
   }
-  const py::object real = single ? py::object(py::int_(count)) : py::object(counts);
+  const py::object real = single ? py::object(py::int_(count)) : py::object(*counts);
   return py::make_tuple(std::move(found), std::move(distances), real, tuple_of(cost));
+}
+
+// The call whose overhead is felt: a search may take no more than some microseconds.
+py::tuple search(const Index& index, const py::array& queries, std::size_t k, std::size_t ef,
+                 std::optional<MaskArray> mask, std::optional<IdArray> ids, int threads, bool exact) {
+  const FilterArguments filter(std::move(mask), std::move(ids));
+  return search_with(index, queries, {k, ef, filter.get(), threads, exact, {}});
 }
 
 template <class T>
@@ -62,6 +68,16 @@ py::array_t<T> array_of(std::vector<T> values) {
   return py::array_t<T>(static_cast<py::ssize_t>(kept->size()), kept->data(), owner);
 }
 
+template <class T>
+py::array_t<std::int64_t> ids_of(const T& index, std::vector<std::int64_t> (T::*list)() const) {
+  std::vector<std::int64_t> ids;
+  {
+    Release release;
+    ids = (index.*list)();
+  }
+  return array_of(std::move(ids));
+}
+
 py::tuple search_radius(const Index& index, const py::array& queries, float radius, std::size_t ef,
                         std::optional<MaskArray> mask, std::optional<IdArray> ids, int threads) {
   const VectorBlock block = block_of(queries, "queries");
@@ -69,7 +85,7 @@ py::tuple search_radius(const Index& index, const py::array& queries, float radi
   RadiusResult result;
   {
     Release release;
-    result = index.search_radius(block, radius, {0, ef, filter.get(), threads, false});
+    result = index.search_radius(block, radius, {0, ef, filter.get(), threads, false, {}});
   }
   return py::make_tuple(array_of(std::move(result.lims)), array_of(std::move(result.ids)),
                         array_of(std::move(result.distances)), tuple_of(result.cost));
@@ -93,6 +109,11 @@ py::array get(const Index& index, const IdArray& ids) {
   Release release;
   index.get(span, data);
   return out;
+}
+
+py::tuple search_left_out(const HnswIndex& index, const IdArray& ids, std::size_t k, std::size_t ef, int threads,
+                          bool exact) {
+  return search_with(index, get(index, ids), {k, ef, nullptr, threads, exact, span_of(ids)});
 }
 
 py::array_t<bool> contains(const Index& index, const IdArray& ids) {
@@ -198,15 +219,7 @@ void bind_indexes(py::module_& m) {
            py::arg("ids"), py::arg("threads"))
       .def("get", &get, py::arg("ids"))
       .def("contains", &contains, py::arg("ids"))
-      .def("ids",
-           [](const Index& index) {
-             std::vector<std::int64_t> ids;
-             {
-               Release release;
-               ids = index.ids();
-             }
-             return array_of(std::move(ids));
-           })
+      .def("ids", [](const Index& index) { return ids_of(index, &Index::ids); })
       .def("write", &write, py::arg("path"), py::arg("extra"))
       .def("dump", &dump, py::arg("extra"))
       .def("visit_sections", &visit_sections, py::arg("visit"))
@@ -255,6 +268,13 @@ void bind_indexes(py::module_& m) {
       .def_property_readonly("codec_reason", [](const HnswIndex& index) { return index.codec().reason; })
       .def("unreachable", &HnswIndex::unreachable, py::call_guard<Release>(),
            "How many live items no walk from the entry point can find.")
+      .def(
+          "bottom_ids", [](const HnswIndex& index) { return ids_of(index, &HnswIndex::bottom_ids); },
+          "The ids of the items whose nodes are on the bottom layer alone, without the entry point.")
+      .def(
+          "search_left_out", &search_left_out, py::arg("ids"), py::arg("k"), py::arg("ef"), py::arg("threads"),
+          py::arg("exact"),
+          "search() with the vectors of some of bottom_ids(), each as though neither it nor what equals it were there.")
       .def("counts", [](const HnswIndex& index) {
         HnswIndex::Counts counts;
         {

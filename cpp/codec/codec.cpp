@@ -126,8 +126,7 @@ Scan CodeSpace::bind(const float* vector, QueryBuffer& buffer) const {
 Scan CodeSpace::prepare(const QueryView& query, QueryBuffer& buffer) const {
   float* wide = load(query.data, query.dtype, buffer);
   if (table_->metric() == Metric::cosine) {
-    const float sum = simd::kernels().norm2(wide, table_->dim());
-    if (sum > 0) scale(wide, table_->dim(), 1.0f / std::sqrt(sum));
+    scale(wide, table_->dim(), reciprocal_length(wide, table_->dim()));
   }
   return bind(wide, buffer);
 }
@@ -205,7 +204,7 @@ bool CodeSpace::distinct(std::span<const Slot> slots) const {
 }
 
 bool CodeSpace::resolves(std::span<const Slot> slots) const {
-  if (!distinct(slots)) return false;
+  if (!finite() || !distinct(slots)) return false;
   constexpr std::size_t kRows = 4096, kQueries = 64, kNear = 10;
   const std::span<const Slot> rows = slots.first(std::min(slots.size(), kRows));
   if (rows.size() <= 2 * kNear) return true;

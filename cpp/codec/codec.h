@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -74,12 +75,14 @@ class CodeSpace final : public Space {
 
   /// Learns from at most 65,536 of `slots`, the first ones, and makes the codes of all rows anew.
   void train(std::span<const Slot> slots, int threads);
+  /// Whether distances of codes are finite: under l2 and ip those of very long vectors are not.
+  bool finite() const { return std::isfinite(error_); }
   /// Whether few enough of `slots`, whose vectors all differ, share their code with more than ten others: not more than
   /// one in a hundred. On their codes such rows are an island of nodes at no distance from each other.
   bool distinct(std::span<const Slot> slots) const;
-  /// Whether the codes tell near neighbours apart: distinct(), and of the ten nearest of a sample to its own rows, nine
-  /// in ten must be among the twenty nearest by code. They are not where clusters are far smaller than the range they
-  /// are strewn over.
+  /// Whether the codes tell near neighbours apart: finite(), distinct(), and of the ten nearest of a sample to its own
+  /// rows, nine in ten must be among the twenty nearest by code. They are not where clusters are far smaller than the
+  /// range they are strewn over.
   bool resolves(std::span<const Slot> slots) const;
   /// Makes room for all rows of the table.
   void grow();

@@ -30,10 +30,13 @@ bool narrow(const float* in, std::size_t n, T* out) {
   return whole;
 }
 
-float reciprocal_norm_of(const float* q, std::size_t n) {
-  const float sum = simd::kernels().norm2(q, n);
-  return sum > 0 ? 1.0f / std::sqrt(sum) : 0.0f;
-}
+// A query of about this length keeps its products with all vectors in float32's range: the longest, 2^20 elements of
+// 2^128, have length 2^138, and those of length 2^-100 still give products with all their digits.
+constexpr int kSafeExponent = -12;
+// Products of longer vectors than this may overflow on the way to a sum that does not.
+constexpr float kLargestProduct = 0x1p126f;
+// Products of shorter vectors may underflow. Under ip that is what they are; a cosine is not small for it.
+constexpr float kSmallestLength = 0x1p-24f;
 
 }  // namespace
 
@@ -58,6 +61,31 @@ Scan StoredSpace::bind(simd::Pair pair, const void* data, float reciprocal_norm)
   return scan;
 }
 
+// Scaled by a power of two, which changes no digit, where products with the rows could leave float32's range.
+Scan StoredSpace::bind_floats(const float* query, float reciprocal_norm, QueryBuffer& buffer) const {
+  const simd::Pair pair = pair_of_floats_with(table_->dtype());
+  const std::uint32_t dim = table_->dim();
+  const bool cosine = table_->metric() == Metric::cosine;
+  if (table_->metric() == Metric::l2 || (cosine && reciprocal_norm == 0)) return bind(pair, query, 0);
+  const float length = cosine ? 1.0f / reciprocal_norm : std::sqrt(simd::kernels().norm2(query, dim));
+  const bool fits = length == 0 || length * table_->longest() <= kLargestProduct;
+  if (fits && (!cosine || length >= kSmallestLength)) return bind(pair, query, reciprocal_norm);
+  const double exact = std::sqrt(sum_of_squares(query, DType::f32, dim));
+  const int exponent = kSafeExponent - std::ilogb(exact);
+  const double scale = std::ldexp(1.0, exponent);
+  auto* scaled = buffer.need<float>(dim + 1);
+  for (std::uint32_t d = 0; d < dim; ++d) scaled[d] = static_cast<float>(query[d] * scale);
+  Scan scan = bind(pair, scaled, static_cast<float>(1.0 / (exact * scale)));
+  if (cosine) return scan;
+  // Taken back in two steps, the second as the tail of every row: both at once are beyond float32.
+  scaled[dim] = static_cast<float>(std::ldexp(1.0, -exponent / 2));
+  scan.query.b = -static_cast<float>(std::ldexp(1.0, -exponent - (-exponent / 2)));
+  scan.rows.tails = reinterpret_cast<const std::byte*>(scaled + dim);
+  scan.rows.tail_stride = 0;
+  scan.scorer = simd::kernels().scorer(simd::Op::dot, pair, simd::Tail::times);
+  return scan;
+}
+
 Scan StoredSpace::prepare(const QueryView& query, QueryBuffer& buffer) const {
   const std::uint32_t dim = table_->dim();
   const DType dtype = table_->dtype();
@@ -67,7 +95,7 @@ Scan StoredSpace::prepare(const QueryView& query, QueryBuffer& buffer) const {
     widen(query.data, query.dtype, dim, wide);
     floats = wide;
   }
-  const float norm = table_->metric() == Metric::cosine ? reciprocal_norm_of(floats, dim) : 0.0f;
+  const float norm = table_->metric() == Metric::cosine ? reciprocal_length(floats, dim) : 0.0f;
   if (is_integer(dtype)) {
     const bool is_signed = dtype == DType::i8;
     const simd::Pair pair = is_signed ? simd::Pair::i8_i8 : simd::Pair::u8_u8;
@@ -76,7 +104,7 @@ Scan StoredSpace::prepare(const QueryView& query, QueryBuffer& buffer) const {
                                  : narrow(floats, dim, buffer.need<std::uint8_t>(dim));
     if (whole) return bind(pair, buffer.bytes.data(), norm);
   }
-  return bind(pair_of_floats_with(dtype), floats, norm);
+  return bind_floats(floats, norm, buffer);
 }
 
 Scan StoredSpace::prepare_row(Slot slot, QueryBuffer& buffer) const {
@@ -84,7 +112,7 @@ Scan StoredSpace::prepare_row(Slot slot, QueryBuffer& buffer) const {
   const float norm = table_->metric() == Metric::cosine ? table_->reciprocal_norm(slot) : 0.0f;
   switch (dtype) {
     case DType::f32:
-      return bind(simd::Pair::f32_f32, table_->row(slot), norm);
+      return bind_floats(reinterpret_cast<const float*>(table_->row(slot)), norm, buffer);
     case DType::i8:
       return bind(simd::Pair::i8_i8, table_->row(slot), norm);
     case DType::u8:
@@ -92,7 +120,7 @@ Scan StoredSpace::prepare_row(Slot slot, QueryBuffer& buffer) const {
     default: {
       float* wide = buffer.need_floats(table_->dim());
       widen(table_->row(slot), dtype, table_->dim(), wide);
-      return bind(simd::Pair::f32_f16, wide, norm);
+      return bind_floats(wide, norm, buffer);
     }
   }
 }

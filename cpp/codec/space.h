@@ -63,6 +63,7 @@ class StoredSpace final : public Space {
 
  private:
   Scan bind(simd::Pair pair, const void* data, float reciprocal_norm) const;
+  Scan bind_floats(const float* query, float reciprocal_norm, QueryBuffer& buffer) const;
 
   const Table* table_;
 };

@@ -24,6 +24,11 @@ class Twins {
     return found == members_.end() ? std::span<const Slot>() : std::span<const Slot>(found->second);
   }
   bool is_twin(Slot slot) const { return leader_.contains(slot); }
+  /// The node on which a slot hangs: itself, unless it is a twin.
+  Slot node_of(Slot slot) const {
+    const auto found = leader_.find(slot);
+    return found == leader_.end() ? slot : found->second.first;
+  }
 
   void add(Slot leader, Slot twin) {
     auto& group = members_[leader];

@@ -64,7 +64,7 @@ void find_twins(HnswState& state, int threads) {
 
 // Codes that are too coarse to choose links by are meant to be: copies alone are too much for them.
 bool tell_apart(const CodeSpace& codes, std::span<const Slot> nodes) {
-  return codes.codec().chooses_links() ? codes.resolves(nodes) : codes.distinct(nodes);
+  return codes.codec().chooses_links() ? codes.resolves(nodes) : codes.finite() && codes.distinct(nodes);
 }
 
 // Which links to make is decided as well on 8-bit codes as on wider ones, in half the time. They are thrown away when

@@ -40,6 +40,9 @@ class HnswIndex final : public Index {
   Counts counts() const;
   /// How many live items no walk from the entry point can find.
   std::size_t unreachable() const;
+  /// The ids of the items whose nodes no walk needs on its way down, for they are on the bottom layer alone: those that
+  /// a search can leave out (SearchRequest::left_out).
+  std::vector<std::int64_t> bottom_ids() const;
 
   /// CorruptError for whatever in the file does not fit together.
   static std::unique_ptr<HnswIndex> open(const std::shared_ptr<const storage::Container>& file);
@@ -62,10 +65,10 @@ class HnswIndex final : public Index {
   void restore(const std::shared_ptr<const storage::Container>& file, Slot entry);
   // search.cpp
   template <class Accept>
-  bool walk(const Scan& scan, const Accept& accept, std::uint64_t budget, Scratch& s) const;
+  bool walk(const Scan& scan, Slot left_out, const Accept& accept, std::uint64_t budget, Scratch& s) const;
   template <class Accept>
-  void walk_fused(const QueryView& query, const Scan& scan, std::size_t k, std::size_t ef, const Accept& accept,
-                  Scratch& s) const;
+  void walk_fused(const QueryView& query, const Scan& scan, Slot left_out, std::size_t k, std::size_t ef,
+                  const Accept& accept, Scratch& s) const;
   template <class Accept>
   void collect(std::size_t k, const Accept& accept, Scratch& s) const;
   void rerank(const QueryView& query, std::size_t k, float margin, std::span<const Candidate> candidates,

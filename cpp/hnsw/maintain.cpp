@@ -68,6 +68,7 @@ void HnswIndex::retrain(int threads) {
   std::vector<Slot> live;
   state.table.alive_bits().for_each([&](std::size_t slot) { live.push_back(static_cast<Slot>(slot)); });
   fresh->train(live, threads);
+  if (!fresh->finite()) fresh.reset();
   std::lock_guard writing(lock_);
   state.codes.swap(fresh);
 }

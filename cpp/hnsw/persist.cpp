@@ -108,10 +108,8 @@ void HnswIndex::restore(const std::shared_ptr<const Container>& file, Slot entry
 
 CodecChoice HnswIndex::codec() const {
   std::shared_lock reading(lock_);
-  if (state_->codes == nullptr && codec_.name != "float32") {
-    return {"float32", codec_.name + " codes do not tell near neighbours of this data apart"};
-  }
-  return codec_;
+  if (state_->codes != nullptr || codec_.name == "float32") return codec_;
+  return {"float32", codec_.name + " codes do not tell near neighbours of this data apart, or it is too long for them"};
 }
 
 Layout HnswIndex::layout() const {
@@ -134,6 +132,17 @@ HnswIndex::Counts HnswIndex::counts() const {
   counts.graph_bytes = state.graph.memory_bytes();
   counts.codec_error = state.codes ? state.codes->error() : 0.0f;
   return counts;
+}
+
+std::vector<std::int64_t> HnswIndex::bottom_ids() const {
+  std::shared_lock reading(lock_);
+  const HnswState& state = *state_;
+  std::vector<std::int64_t> ids;
+  state.table.alive_bits().for_each([&](std::size_t slot) {
+    const Slot node = state.twins.node_of(static_cast<Slot>(slot));
+    if (state.graph.level(node) == 0 && node != state.graph.entry()) ids.push_back(state.table.id(slot));
+  });
+  return ids;
 }
 
 std::size_t HnswIndex::unreachable() const {

@@ -38,22 +38,24 @@ struct AcceptEvery : AcceptAll {
 }  // namespace
 
 template <class Accept>
-bool HnswIndex::walk(const Scan& scan, const Accept& accept, std::uint64_t budget, Scratch& s) const {
+bool HnswIndex::walk(const Scan& scan, Slot left_out, const Accept& accept, std::uint64_t budget, Scratch& s) const {
   const Hierarchy& graph = state_->graph;
   const Layer layer = graph.layer(0);
   s.need(layer.width);
   s.visited.reset(graph.slots());
+  if (left_out != kNoSlot) s.visited.insert(left_out);
   enter(scan, graph.approach(scan, 0, s), accept, s);
   return beam_search(ScoreLinks<Accept>(layer, scan, accept), budget, s);
 }
 
 // As walk(), over codes: the candidates are s.expanded.
 template <class Accept>
-void HnswIndex::walk_fused(const QueryView& query, const Scan& scan, std::size_t k, std::size_t ef,
+void HnswIndex::walk_fused(const QueryView& query, const Scan& scan, Slot left_out, std::size_t k, std::size_t ef,
                            const Accept& accept, Scratch& s) const {
   const Hierarchy& graph = state_->graph;
   const simd::BlockQuery tables = state_->neighbour_codes->prepare(query, s.tables);
   s.visited.reset(graph.slots());
+  if (left_out != kNoSlot) s.visited.insert(left_out);
   walk_codes(graph.layer(0), *state_->neighbour_codes, tables, scan, graph.approach(scan, 1, s), k,
              state_->reach(k, ef), accept, s);
   std::sort(s.expanded.begin(), s.expanded.end());
@@ -107,7 +109,9 @@ void HnswIndex::rerank(const QueryView& query, std::size_t k, float margin, std:
 void HnswIndex::search_one(const QueryView& query, const SearchRequest& request, const Bitset* passing,
                            std::size_t matches, Scratch& s) const {
   const HnswState& state = *state_;
-  const std::size_t k = std::min(request.k, matches);
+  const Slot left_out = query.left_out == kNoSlot ? kNoSlot : state.twins.node_of(query.left_out);
+  const std::size_t equals = left_out == kNoSlot ? 0 : 1 + state.twins.of(left_out).size();
+  const std::size_t k = std::min(request.k, matches - equals);
   const std::size_t ef = std::max(request.ef, k);
   const Bitset& slots = passing != nullptr ? *passing : state.table.alive_bits();
   const Plan plan = request.exact ? Plan{true, 0} : choose_plan(state.table.live(), matches, ef);
@@ -116,10 +120,10 @@ void HnswIndex::search_one(const QueryView& query, const SearchRequest& request,
     s.pool.reset(ef);
     const auto attempt = [&](const auto& accept) {
       if (state.neighbour_codes != nullptr && passing == nullptr) {
-        walk_fused(query, scan, k, ef, accept, s);
+        walk_fused(query, scan, left_out, k, ef, accept, s);
         rerank(query, k, scan.margin, s.expanded, s);
       } else {
-        if (!walk(scan, accept, plan.budget, s)) return;
+        if (!walk(scan, left_out, accept, plan.budget, s)) return;
         rerank(query, k, scan.margin, s.pool.items(), s);
       }
       collect(k, accept, s);
@@ -133,7 +137,10 @@ void HnswIndex::search_one(const QueryView& query, const SearchRequest& request,
     if (s.found.size() == k) return;
     s.found.clear();
   }
-  exact_search(state.table, query, k, slots, s);
+  exact_search(state.table, query, k + equals, slots, s);
+  if (equals == 0) return;
+  std::erase_if(s.found, [&](Candidate c) { return state.table.same_vector(c.slot(), left_out); });
+  s.found.resize(std::min(s.found.size(), k));
 }
 
 void HnswIndex::radius_one(const QueryView& query, float radius, const SearchRequest& request, const Bitset* passing,
@@ -146,7 +153,7 @@ void HnswIndex::radius_one(const QueryView& query, float radius, const SearchReq
     const Scan scan = state.walk().prepare(query, s.query);
     s.pool.reset(request.ef, radius + scan.margin);
     const std::uint64_t budget = std::min<std::uint64_t>(plan.budget, state.table.live());
-    if (walk(scan, accept, budget, s) && s.pool.size() < kWalkedBall) {
+    if (walk(scan, kNoSlot, accept, budget, s) && s.pool.size() < kWalkedBall) {
       rerank(query, s.pool.size(), scan.margin, s.pool.items(), s);
       collect(matches, accept, s);
       const auto beyond = [&](Candidate c) { return !(c.distance() <= radius); };

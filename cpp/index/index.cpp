@@ -147,7 +147,8 @@ SearchCost Index::for_queries(const VectorBlock& queries, const SearchRequest& r
       s.cost = SearchCost();
       for (std::size_t i = first + begin; i < first + end; ++i) {
         s.found.clear();
-        body(i, QueryView{queries.row(i), queries.dtype}, passing, matches, s);
+        const Slot left_out = request.left_out.empty() ? kNoSlot : table().find(request.left_out[i]);
+        body(i, QueryView{queries.row(i), queries.dtype, left_out}, passing, matches, s);
       }
       std::lock_guard guard(total_mutex);
       total += s.cost;

@@ -33,6 +33,9 @@ struct SearchRequest {
   const RowFilter* filter = nullptr;
   int threads = 0;
   bool exact = false;  ///< score everything that passes, whatever it costs
+  /// Graph indexes only: for each query one of bottom_ids(), without which it is searched, and without all that equal
+  /// it, as though they had never been added.
+  std::span<const std::int64_t> left_out = {};
 };
 
 /// Row-major n x k. Places beyond counts[i] hold -1 and infinity.

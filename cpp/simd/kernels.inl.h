@@ -93,14 +93,14 @@ __attribute__((always_inline)) inline float row_value(const typename Term::Q* q,
 template <class Term, Tail tail>
 __attribute__((always_inline)) inline float score_row(const Query& query, const Rows& rows, std::size_t index) {
   const std::byte* row = rows.data + index * rows.stride;
-  const float v = query.b * row_value<Term>(static_cast<const typename Term::Q*>(query.data),
-                                            reinterpret_cast<const typename Term::X*>(row), rows.dim);
+  const float v = row_value<Term>(static_cast<const typename Term::Q*>(query.data),
+                                  reinterpret_cast<const typename Term::X*>(row), rows.dim);
   float t[tail == Tail::affine ? 2 : 1] = {};
   if constexpr (tail != Tail::none) __builtin_memcpy(t, rows.tails + index * rows.tail_stride, sizeof t);
-  if constexpr (tail == Tail::times) return query.a + v * t[0];
-  if constexpr (tail == Tail::plus) return query.a + v + t[0];
-  if constexpr (tail == Tail::affine) return query.a + t[0] + t[1] * (v + query.c);
-  return query.a + v;
+  if constexpr (tail == Tail::times) return query.a + query.b * (v * t[0]);
+  if constexpr (tail == Tail::plus) return query.a + query.b * v + t[0];
+  if constexpr (tail == Tail::affine) return query.a + t[0] + t[1] * (query.b * v + query.c);
+  return query.a + query.b * v;
 }
 
 constexpr std::size_t kCacheLine = 64;

@@ -90,12 +90,14 @@ float row_value(const void* query, const void* row, std::size_t dim) {
 template <Op op, class Q, class X, Tail tail>
 float score_row(const Query& query, const Rows& rows, std::size_t index) {
   const std::byte* row = rows.data + index * rows.stride;
-  const float v = query.b * row_value<op, Q, X>(query.data, row, rows.dim);
+  const float v = row_value<op, Q, X>(query.data, row, rows.dim);
   const std::byte* t = rows.tails + index * rows.tail_stride;
-  if constexpr (tail == Tail::times) return query.a + v * element<float>(t, 0);
-  if constexpr (tail == Tail::plus) return query.a + v + element<float>(t, 0);
-  if constexpr (tail == Tail::affine) return query.a + element<float>(t, 0) + element<float>(t, 1) * (v + query.c);
-  return query.a + v;
+  if constexpr (tail == Tail::times) return query.a + query.b * (v * element<float>(t, 0));
+  if constexpr (tail == Tail::plus) return query.a + query.b * v + element<float>(t, 0);
+  if constexpr (tail == Tail::affine) {
+    return query.a + element<float>(t, 0) + element<float>(t, 1) * (query.b * v + query.c);
+  }
+  return query.a + query.b * v;
 }
 
 template <Op op, class Q, class X, Tail tail>

@@ -21,7 +21,7 @@ enum class Op : std::uint8_t { l2, dot };
 enum class Pair : std::uint8_t { f32_f32, f32_f16, f32_i8, f32_u8, i8_i8, u8_u8, q8_u8, q8_u4, q8_u2, q8_u1 };
 
 /// How the floats t, stored behind each row's elements, enter the result:
-///   none:  a + b * v      times: a + b * v * t      plus: a + b * v + t      affine: a + t[0] + t[1] * (b * v + c)
+///   none:  a + b * v      times: a + b * (v * t)      plus: a + b * v + t      affine: a + t[0] + t[1] * (b * v + c)
 enum class Tail : std::uint8_t { none, times, plus, affine };
 
 /// A query as the kernels want it: elements of the pair's query type, and the scalars of the formula.

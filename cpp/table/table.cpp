@@ -57,18 +57,17 @@ Slot Table::append(const std::byte* vector) {
   }
   std::byte* out = rows_.data() + slot * stride_;
   std::memcpy(out, vector, vector_bytes());
-  if (has_norms()) {
-    // In double: the norm of a long vector of large halves or bytes must not lose what the vector still has.
-    double sum = 0;
-    float chunk[256];
-    for (std::uint32_t d = 0; d < dim_; d += 256) {
-      const std::uint32_t n = std::min(256u, dim_ - d);
-      widen(vector + d * dtype_size(dtype_), dtype_, n, chunk);
-      for (std::uint32_t i = 0; i < n; ++i) sum += static_cast<double>(chunk[i]) * chunk[i];
-    }
-    norms_[slot] = sum > 0 ? static_cast<float>(1.0 / std::sqrt(sum)) : 0.0f;
-  }
+  if (has_norms()) norms_[slot] = reciprocal_length(sum_of_squares(vector, dtype_, dim_));
+  note_length(out);
   return slot;
+}
+
+void Table::note_length(const std::byte* row) {
+  if (metric_ == Metric::l2) return;
+  // Of the other types 2^20 of the largest elements, 2^16, are no longer than this.
+  longest_ = dtype_ != DType::f32
+                 ? 0x1p26f
+                 : std::max(longest_, std::sqrt(simd::kernels().norm2(reinterpret_cast<const float*>(row), dim_)));
 }
 
 void Table::reveal(Slot slot, std::int64_t id, std::uint32_t arrival) {
@@ -163,6 +162,7 @@ void Table::restore(Parts parts) {
   free_ = std::move(parts.free);
   map_ = std::move(map);
   next_arrival_ = next_arrival;
+  for (std::size_t slot = 0; slot < n; ++slot) note_length(row(static_cast<Slot>(slot)));
 }
 
 }  // namespace annlib

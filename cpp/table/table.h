@@ -17,7 +17,7 @@ namespace annlib {
 
 /// The rows of an index: for each slot its vector as given, its id, whether it lives, and where it stands in the
 /// order of arrival. A row is the vector's own bytes; under cosine its reciprocal norm is kept too (0 for a zero
-/// vector, whose distance is then 1 to everything).
+/// vector, whose distance is then 1 to everything, and for one shorter than 2^-128, which counts as such).
 ///
 /// A slot is hidden when it is made; reveal() gives it its id and makes it part of the index, hide() takes it back.
 /// Not thread-safe: the index that owns the table locks.
@@ -40,6 +40,8 @@ class Table {
   simd::Rows rows() const;
   /// Cosine only.
   float reciprocal_norm(Slot slot) const { return norms_[slot]; }
+  /// No row is longer, but for rounding; infinity where the square of one leaves float32's range. Not kept under l2.
+  float longest() const { return longest_; }
   bool same_vector(Slot a, Slot b) const;
   /// A hash of the vector's bytes.
   std::uint64_t content_hash(Slot slot) const;
@@ -91,6 +93,7 @@ class Table {
 
  private:
   void resize(std::size_t slots);
+  void note_length(const std::byte* row);
   static std::uint64_t hash_of(std::int64_t id) { return mix64(static_cast<std::uint64_t>(id) + 1); }
   auto hash_by_id() const {
     return [this](Slot slot) { return hash_of(ids_[slot]); };
@@ -108,6 +111,7 @@ class Table {
   std::vector<Slot> free_;
   SlotHash map_;  // live slots by id
   std::uint32_t next_arrival_ = 0;
+  float longest_ = 0;
 };
 
 }  // namespace annlib

@@ -1,6 +1,7 @@
 #include "table/vectors.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "core/error.h"
 
@@ -21,6 +22,30 @@ void widen(const void* row, DType dtype, std::uint32_t dim, float* out) {
       std::copy_n(static_cast<const std::uint8_t*>(row), dim, out);
       return;
   }
+}
+
+double sum_of_squares(const void* row, DType dtype, std::uint32_t dim) {
+  const auto* elements = static_cast<const std::byte*>(row);
+  double sum = 0;
+  float chunk[256];
+  for (std::uint32_t d = 0; d < dim; d += 256) {
+    const std::uint32_t n = std::min(256u, dim - d);
+    widen(elements + d * dtype_size(dtype), dtype, n, chunk);
+    for (std::uint32_t i = 0; i < n; ++i) sum += static_cast<double>(chunk[i]) * chunk[i];
+  }
+  return sum;
+}
+
+float reciprocal_length(double sum_of_squares) {
+  const auto reciprocal = static_cast<float>(1.0 / std::sqrt(sum_of_squares));
+  return std::isfinite(reciprocal) ? reciprocal : 0.0f;
+}
+
+float reciprocal_length(const float* v, std::uint32_t dim) {
+  const float sum = simd::kernels().norm2(v, dim);
+  // Below, squares have lost digits; above, they may have overflowed.
+  if (sum > 0x1p-80f && sum < 0x1p126f) return 1.0f / std::sqrt(sum);
+  return reciprocal_length(sum_of_squares(v, DType::f32, dim));
 }
 
 void require_finite(const VectorBlock& block, const std::string& what) {

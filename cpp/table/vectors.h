@@ -24,6 +24,7 @@ struct VectorBlock {
 struct QueryView {
   const void* data = nullptr;
   DType dtype = DType::f32;
+  Slot left_out = kNoSlot;  ///< a row that is not to be found, nor any that equals it
 };
 
 /// How far apart rows lie: `payload` rounded up to the largest of 64, 32, 16, 8, 4 bytes that costs at most 1/32.
@@ -38,6 +39,13 @@ constexpr std::size_t row_stride(std::size_t payload) {
 
 /// The row widened to float32.
 void widen(const void* row, DType dtype, std::uint32_t dim, float* out);
+
+/// The sum of a row's squares in double: no square of a float leaves its range, and none is lost beside large ones.
+double sum_of_squares(const void* row, DType dtype, std::uint32_t dim);
+
+/// 1 / |v|; 0 for a zero vector, and for one shorter than 2^-128, whose reciprocal no float holds.
+float reciprocal_length(double sum_of_squares);
+float reciprocal_length(const float* v, std::uint32_t dim);
 
 /// ValueError naming the first row of the block that has a NaN or an infinity.
 void require_finite(const VectorBlock& block, const std::string& what);
