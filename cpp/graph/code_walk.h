@@ -64,14 +64,19 @@ void walk_codes(const Layer& layer, const NeighbourCodes& codes, const simd::Blo
       s.frontier.remove_nearest();
       if (!s.visited.insert(slot)) continue;
       scan.prefetch_row(slot);
-      prefetch(layer.links(slot), layer.stride * sizeof(Slot));
       return slot;
     }
     return kNoSlot;
   };
+  const std::size_t third = (layer.stride * sizeof(Slot) + 191) / 192 * 64;
   s.visited.insert(start);
   for (Slot node = start, next = kNoSlot; node != kNoSlot; node = next != kNoSlot ? next : take()) {
     next = take();
+    // Asked for in three parts: a core has room for so many lines on their way, and waits when there are more.
+    const auto ask = [&](std::size_t part) __attribute__((always_inline)) {
+      if (next != kNoSlot) prefetch(reinterpret_cast<const char*>(layer.links(next)) + part * third, third);
+    };
+    ask(0);
     float distance;
     scan.score(&node, 1, &distance);
     ++s.cost.distances;
@@ -82,6 +87,7 @@ void walk_codes(const Layer& layer, const NeighbourCodes& codes, const simd::Blo
       kth.push(distance);
       bound = kth.value() * reach.times + reach.plus;
     }
+    ask(1);
     const Slot* links = layer.links(node);
     const std::byte* block = layer.codes(node);
     if (NeighbourCodes::valid(block)) {
@@ -103,6 +109,7 @@ void walk_codes(const Layer& layer, const NeighbourCodes& codes, const simd::Blo
         if (s.distances[i] < bound) offer(s.distances[i], links[i]);
       }
     }
+    ask(2);
     s.frontier.prune(bound);
   }
 }
