@@ -38,8 +38,8 @@ class HNSWIndex(Index):
         How vectors are stored; default: as the first ones come.
     layout : {"auto", "plain", "fused"}
         How the graph lies in memory: lists of neighbours, which are scored one by one, or lists fused with one bit a
-        dimension of each neighbour, which are scored together (faster from about a hundred dimensions on; takes about
-        ``2 * M * (12 + dim / 8)`` bytes a vector). "auto" goes by dim.
+        dimension of each neighbour, which are scored together (about twice as fast where the index is larger than
+        the processor's caches; takes ``2 * M * (8 + dim / 8)`` more bytes a vector). "auto" goes by size.
     seed : int
         The graph is a function of the set of (id, vector), the parameters and the seed.
     bits : int, optional
@@ -176,6 +176,8 @@ class HNSWIndex(Index):
             "ef_construction": self._ef_construction,
             "seed": self._seed,
             "layout": self._core.layout,
+            "layout_asked": self._layout,
+            "layout_reason": self._core.layout_reason,
             "codec": self._core.codec,
             "codec_asked": self._codec,
             "codec_reason": self._core.codec_reason,

@@ -200,6 +200,7 @@ def test_keyboard_interrupt(when: str) -> None:
     """Ctrl-C ends the work at once with KeyboardInterrupt, and the index is as it was."""
     script = f"""
 import os, signal, sys, threading, time, numpy, annlib
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a process in the background ignores
 train = numpy.random.default_rng(0).standard_normal((60_000, 64), dtype=numpy.float32)
 index = annlib.HNSWIndex(64)
 if {when!r} != "build":

@@ -85,8 +85,17 @@ void NeighbourCodes::encode(Slot node, const Slot* neighbours, std::uint32_t deg
   rotation_.apply(center, rotated_center);
   std::fill_n(codes, bytes(), std::byte{0});
   bool finite = true;
+  simd::Rows one;
+  one.data = reinterpret_cast<const std::byte*>(rotated);
+  one.dim = padded;
+  const simd::Scorer dot = k.scorer(simd::Op::dot, simd::Pair::f32_f32, simd::Tail::none);
+  if (by_product()) {
+    const float norm2 = k.norm2(center, dim);
+    const float reciprocal = norm2 > 0 && std::isfinite(1.0f / norm2) ? 1.0f / norm2 : 0.0f;
+    std::memcpy(codes, &reciprocal, sizeof reciprocal);
+  }
   for (std::uint32_t j = 0; j < degree; ++j) {
-    std::byte* block = codes + j / simd::kBlockRows * block_bytes();
+    std::byte* block = codes + header_bytes() + j / simd::kBlockRows * block_bytes();
     const std::uint32_t place = j % simd::kBlockRows;
     load(neighbours[j], residual);
     for (std::uint32_t i = 0; i < dim; ++i) residual[i] -= center[i];
@@ -94,8 +103,12 @@ void NeighbourCodes::encode(Slot node, const Slot* neighbours, std::uint32_t deg
     const simd::SignSums sums = k.sign_codes(rotated, rotated_center, padded, signs);
     const float norm2 = k.norm2(residual, dim);
     const float factor = sums.magnitude > 0 ? norm2 / sums.magnitude : 0.0f;
-    float add = 0.0f, times = -factor;
-    if (table_->metric() != Metric::ip) {
+    float add, times;
+    if (by_product()) {
+      dot.range({rotated_center, 0.0f, 1.0f}, one, 0, 1, &add);
+      add = factor * sums.other - add;
+      times = -factor;
+    } else {
       const float part = table_->metric() == Metric::l2 ? 1.0f : 0.5f;
       add = part * (norm2 + 2.0f * factor * sums.other);
       times = -2.0f * part * factor;

@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 
 #include "codec/rotation.h"
 #include "codec/space.h"
@@ -16,12 +17,14 @@ namespace annlib {
 /// from the node has an estimate for all its neighbours from one look at one stretch of memory (Gou et al.,
 /// SymphonyQG, SIGMOD 2025, on the codes of Gao & Long, RaBitQ, SIGMOD 2024, arXiv 2405.12497).
 ///
-/// With R a rotation, o a neighbour of c, r = R(o - c), s = sign(r): <r, Rq> ~ k <s, Rq> with k = |r|^2 / sum |r_i|,
-/// which is without bias over random rotations, and its error shrinks with |o - c| |q - c| / sqrt(dim). Hence
-///   l2:      |q-o|^2 = |q-c|^2 + |r|^2 - 2 <r, Rq - Rc> ~ |q-c|^2 + (|r|^2 + 2k <s, Rc>) - 2k <s, Rq>
+/// With R a rotation, o a neighbour of c, r = R(o - c), s = sign(r): <r, Rp> ~ k <s, Rp> with k = |r|^2 / sum |r_i|,
+/// which is without bias over random rotations, and its error shrinks with |r| |p| / sqrt(dim): so p should be short.
+///   l2:      |q-o|^2 = |q-c|^2 + |r|^2 - 2 <r, R(q-c)> ~ |q-c|^2 + (|r|^2 + 2k <s, Rc>) - 2k <s, Rq>
 ///   cosine:  half of that, on vectors of unit length
-///   ip:     -<q,o>   = -<q,c> - <r, Rq>                 ~ -<q,c> - k <s, Rq>
-/// so that a neighbour has two floats beside its bits. <s, Rq> is summed from tables of four dimensions each, over Rq
+///   ip:     -<q,o>   = -<q,c> - a <r, Rc> - <r, R(q - ac)> ~ -<q,c> - a (<r, Rc> - k <s, Rc>) - k <s, Rq>
+/// where a = <q,c> / |c|^2, the share of q that lies along c; 1 / |c|^2 is kept before the first block. In all three,
+/// what depends on the neighbour is two floats, one of them times a (or 1).
+/// <s, Rq> is summed from tables of four dimensions each, over Rq
 /// in 7 bits.
 ///
 /// const members may be called from any thread.
@@ -30,9 +33,17 @@ class NeighbourCodes {
   /// For lists of up to `width` neighbours of the table's rows.
   NeighbourCodes(const Table& table, std::uint32_t width);
 
-  /// Of one node's codes, a multiple of 64: blocks of simd::kBlockRows neighbours.
-  std::size_t bytes() const { return blocks_ * block_bytes(); }
+  /// Of one node's codes, a multiple of 64: under ip a header, then blocks of simd::kBlockRows neighbours.
+  std::size_t bytes() const { return header_bytes() + blocks_ * block_bytes(); }
   std::size_t blocks() const { return blocks_; }
+  std::size_t header_bytes() const { return by_product() ? 64 : 0; }
+  /// What a node's codes make of the query's distance to it: the `lean` of simd::ScanBlock.
+  float lean(const std::byte* codes, float distance) const {
+    if (!by_product()) return 1.0f;
+    float reciprocal;
+    std::memcpy(&reciprocal, codes, sizeof reciprocal);
+    return -distance * reciprocal;
+  }
   std::size_t block_bytes() const { return simd::block_bytes(rotation_.padded() / 4); }
 
   /// The query's tables; they lie in `buffer`.
@@ -41,11 +52,12 @@ class NeighbourCodes {
   /// Codes of `degree` neighbours of `node`. Where numbers do not fit a float the codes are marked as invalid.
   void encode(Slot node, const Slot* neighbours, std::uint32_t degree, std::byte* codes, QueryBuffer& buffer) const;
 
-  /// Codes whose neighbours changed. The mark is a NaN in the first factor: who looks at codes has it at hand.
+  /// Codes whose neighbours changed. The mark is a NaN in the first float: who looks at codes has it at hand.
   static void invalidate(std::byte* codes);
   static bool valid(const std::byte* codes);
 
  private:
+  bool by_product() const { return table_->metric() == Metric::ip; }
   void load(Slot slot, float* out) const;
 
   const Table* table_;

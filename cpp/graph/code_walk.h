@@ -13,9 +13,10 @@
 namespace annlib {
 
 /// When a walk over codes ends: with the k-th nearest distance found so far at d, once no estimate is below
-/// times * d + plus. The larger, the more is found.
+/// times * d + plus, and not before `least` nodes were expanded. The larger, the more is found.
 struct Reach {
   float times = 1.0f, plus = 0.0f;
+  std::size_t least = 0;
 };
 
 /// The k least of the distances seen so far.
@@ -85,16 +86,18 @@ void walk_codes(const Layer& layer, const NeighbourCodes& codes, const simd::Blo
     s.expanded.emplace_back(distance, node, passes);
     if (passes) {
       kth.push(distance);
-      bound = kth.value() * reach.times + reach.plus;
+      if (s.expanded.size() >= reach.least) bound = kth.value() * reach.times + reach.plus;
     }
     ask(1);
     const Slot* links = layer.links(node);
     const std::byte* block = layer.codes(node);
     if (NeighbourCodes::valid(block)) {
+      const float lean = codes.lean(block, distance);
+      block += codes.header_bytes();
       for (std::uint32_t first = 0; first < layer.width; first += simd::kBlockRows, block += codes.block_bytes()) {
         alignas(64) float estimates[simd::kBlockRows];
         s.cost.estimates += simd::kBlockRows;
-        std::uint32_t near = scan_block(query, block, distance, bound, estimates);
+        std::uint32_t near = scan_block(query, block, distance, lean, bound, estimates);
         for (; near != 0; near &= near - 1) {
           const auto i = static_cast<std::uint32_t>(std::countr_zero(near));
           if (first + i >= layer.width || links[first + i] == kNoSlot) break;

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <numeric>
+#include <string>
 #include <utility>
 
 #include "core/parallel.h"
@@ -11,13 +12,10 @@ namespace {
 
 // Of shorter vectors the codes would not be read much faster.
 constexpr std::uint32_t kDraftFromDim = 32;
-// One bit a dimension tells too little of shorter vectors.
-constexpr std::uint32_t kFuseFromDim = 96;
-
-bool fuses(const HnswParams& params, std::size_t n) {
-  if (params.layout != Layout::automatic) return params.layout == Layout::fused;
-  return n > 0 && params.dim >= kFuseFromDim;
-}
+// Scoring a list by its codes reads a tenth of the memory of scoring its nodes one by one and computes more: it is
+// faster where nodes come from memory and slower where they come from caches (docs/performance.md).
+constexpr std::uint32_t kFuseFromDim = 48;
+constexpr std::size_t kCachedBytes = std::size_t{16} << 20;
 
 // Rows of a layer under construction, with room beyond what will stay and the length of every link.
 struct DraftRows {
@@ -81,6 +79,18 @@ std::unique_ptr<CodeSpace> draft_codes_for(const HnswState& state, std::span<con
 
 }  // namespace
 
+LayoutChoice choose_layout(const HnswParams& params, const std::string& codec, std::size_t n) {
+  if (params.layout != Layout::automatic) return {params.layout, "as asked"};
+  if (params.dim < kFuseFromDim) {
+    return {Layout::plain, "one bit a dimension tells too little of " + std::to_string(params.dim) + " dimensions"};
+  }
+  const std::unique_ptr<Codec> walked = make_codec(codec, params.metric, params.dim);
+  const std::size_t row = walked ? walked->code_bytes() : params.dim * dtype_size(params.dtype);
+  const std::string size = std::to_string(n * row >> 20) + " MiB of rows to walk on";
+  if (n * row < kCachedBytes) return {Layout::plain, size + " stay in caches"};
+  return {Layout::fused, size + " do not stay in caches"};
+}
+
 void build_layers(Hierarchy& graph, std::span<const Slot> nodes, int lowest, Grower& grower) {
   graph.set_entry(nodes.front());
   for (int l = graph.top(); l >= lowest; --l) {
@@ -104,8 +114,9 @@ GrowOptions grow_options(const HnswParams& params, const Space& space, int threa
 
 std::unique_ptr<HnswState> build_state(const HnswParams& params, const std::string& codec, const RowSource& source,
                                        int threads, const Progress& progress) {
-  auto state = std::make_unique<HnswState>(params, codec, fuses(params, source.count));
   const std::size_t n = source.count;
+  const LayoutChoice layout = choose_layout(params, codec, n);
+  auto state = std::make_unique<HnswState>(params, codec, layout.layout == Layout::fused);
   if (n == 0) return state;
 
   // Until they are rows of the table, an item's place in the source stands for its slot.
@@ -146,6 +157,7 @@ std::unique_ptr<HnswState> build_state(const HnswParams& params, const std::stri
   connect(state->graph, state->nodes, space, params.ef_construction, publish);
   if (state->neighbour_codes) {
     state->encode_neighbours(nodes, threads, publish);
+    state->measure_spread(space, nodes);
     state->graph.track_changes();
   }
   return state;

@@ -29,8 +29,8 @@ class HnswIndex final : public Index {
   const HnswParams& params() const { return params_; }
   /// What the graph is walked on, and why.
   CodecChoice codec() const;
-  /// How the bottom layer lies in memory: plain or fused.
-  Layout layout() const;
+  /// How the bottom layer lies in memory, and why.
+  LayoutChoice layout() const;
 
   struct Counts {
     std::size_t live = 0, dead = 0, twins = 0, levels = 0, links = 0;

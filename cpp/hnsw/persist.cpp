@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cmath>
 #include <string>
 
 #include "core/error.h"
@@ -19,10 +20,13 @@ void HnswIndex::append_sections(SectionList& sections) const {
   append_params({dim_, dtype_, metric_, {params_.m, params_.ef_construction, params_.seed, state.graph.entry()}},
                 sections);
   append_codec_asked(params_.codec, sections);  // digests depend on the order of the sections
-  sections.add_copy("graph.layout", ElementType::u8, std::vector<Layout>{params_.layout});
+  if (params_.layout != Layout::automatic) {
+    sections.add_copy("graph.layout", ElementType::u8, std::vector<Layout>{params_.layout});
+  }
   append_table(state.table, sections);
   if (state.codes) append_codes(*state.codes, sections);
   sections.add("graph.base", ElementType::u32, {n, state.graph.stride()}, state.graph.base().bytes());
+  if (state.neighbour_codes) sections.add_copy("graph.spread", ElementType::f32, std::vector<float>{state.spread});
   sections.add("graph.at", ElementType::u32, {n}, state.graph.at().bytes());
   sections.add("graph.level", ElementType::u8, {n}, state.graph.levels().bytes());
   sections.add("graph.upper", ElementType::u32, {state.graph.upper().size() / params_.m, params_.m},
@@ -45,7 +49,6 @@ std::unique_ptr<HnswIndex> HnswIndex::open(const std::shared_ptr<const Container
   params.ef_construction = static_cast<std::uint32_t>(std::min<std::uint64_t>(stored.more[1], 0xFFFFFFFFu));
   params.seed = stored.more[2];
   params.codec = read_codec_asked(*file);
-  // Files of before there were layouts have none.
   if (file->find("graph.layout") != nullptr) {
     const auto layout = storage::read_vector<std::uint8_t>(*file, "graph.layout", ElementType::u8);
     if (layout.size() != 1 || layout[0] > static_cast<std::uint8_t>(Layout::fused)) {
@@ -103,7 +106,14 @@ void HnswIndex::restore(const std::shared_ptr<const Container>& file, Slot entry
 
   if (file->find("codec.codes") == nullptr && file->find("codec.params") == nullptr) state.codes.reset();
   if (state.codes) restore_codes(file, *state.codes);
-  if (state.neighbour_codes) state.graph.track_changes();
+  if (state.neighbour_codes) {
+    const auto spread = storage::read_vector<float>(*file, "graph.spread", ElementType::f32);
+    if (spread.size() != 1 || !(spread[0] >= 0) || !std::isfinite(spread[0])) {
+      throw CorruptError("the spread of distances is not a number");
+    }
+    state.spread = spread[0];
+    state.graph.track_changes();
+  }
 }
 
 CodecChoice HnswIndex::codec() const {
@@ -112,9 +122,12 @@ CodecChoice HnswIndex::codec() const {
   return {"float32", codec_.name + " codes do not tell near neighbours of this data apart, or it is too long for them"};
 }
 
-Layout HnswIndex::layout() const {
+LayoutChoice HnswIndex::layout() const {
   std::shared_lock reading(lock_);
-  return state_->neighbour_codes ? Layout::fused : Layout::plain;
+  LayoutChoice choice = choose_layout(params_, codec_.name, state_->table.live());
+  const Layout there = state_->neighbour_codes ? Layout::fused : Layout::plain;
+  if (choice.layout == there) return choice;
+  return {there, "as it was when the index was built as a whole"};
 }
 
 HnswIndex::Counts HnswIndex::counts() const {

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "core/parallel.h"
+#include "core/random.h"
 
 namespace annlib {
 
@@ -24,9 +25,33 @@ std::size_t HnswState::memory_bytes() const {
 }
 
 Reach HnswState::reach(std::size_t k, std::size_t ef) const {
-  const float doublings = std::log2(static_cast<float>(ef) / static_cast<float>(k));
-  if (table.metric() == Metric::ip) return {1.0f, spread * doublings};
-  return {std::pow(1.0f + spread, doublings), 0.0f};
+  const float doublings = std::log2(static_cast<float>(ef) / static_cast<float>(2 * k));
+  if (table.metric() == Metric::ip) return {1.0f, spread * doublings, ef};
+  return {std::exp2(spread * doublings), 0.0f, 0};
+}
+
+void HnswState::measure_spread(const Space& space, std::span<const Slot> nodes) {
+  constexpr std::size_t kSample = 128, kNear = 10, kDoublings = 3, kFar = kNear << kDoublings;
+  const bool differences = table.metric() == Metric::ip;
+  Scratch s;
+  double sum = 0;
+  std::size_t n = 0;
+  for (std::size_t i = 0; i < kSample && nodes.size() > kFar; ++i) {
+    const Slot node = nodes[to_below(random64(0, 4, i), static_cast<std::uint32_t>(nodes.size()))];
+    const Scan scan = space.prepare_row(node, s.query);
+    s.visited.reset(graph.slots());
+    s.visited.insert(node);
+    s.pool.reset(2 * kFar);
+    enter(scan, graph.approach(scan, 0, s), AcceptAll{}, s);
+    beam_search(graph.layer(0), scan, s);
+    if (s.pool.size() < kFar) continue;
+    const double near = s.pool[kNear - 1].distance(), far = s.pool[kFar - 1].distance();
+    if (!differences && !(near > 0)) continue;
+    sum += differences ? far - near : std::log2(far / near);
+    ++n;
+  }
+  const double mean = n > 0 ? sum / static_cast<double>(n * kDoublings) : 0.0;
+  spread = std::isfinite(mean) ? static_cast<float>(mean) : 0.0f;
 }
 
 void HnswState::grow_to_table() {

@@ -36,7 +36,8 @@ struct HnswState {
   Bitset nodes;
   Twins twins;
   std::size_t dead = 0;  ///< nodes that are not alive
-  float spread = 0.03f;
+  /// By how much distances grow when their rank doubles: as the logarithm to base 2, under ip in their own unit.
+  float spread = 0.0f;
 
   const Space& walk() const {
     if (codes != nullptr) return *codes;
@@ -49,13 +50,24 @@ struct HnswState {
   }
   std::size_t memory_bytes() const;
 
-  /// How far a walk over codes goes for the effort `ef`: to where the ef-th nearest would lie. Distances grow by
-  /// `spread` for each time that the rank doubles: as a share of themselves, under ip by so much.
+  /// How far a walk over codes goes for the effort `ef`: to where the ef/2-th nearest lies, by the k-th and `spread`.
+  /// (A walk by distances goes to the ef-th; estimates show more of what lies ahead.) By inner product, paths to the
+  /// nearest need not get ever nearer, so ef nodes are expanded at least.
   Reach reach(std::size_t k, std::size_t ef) const;
+  /// Sets `spread` from what a sample of `nodes` finds around itself.
+  void measure_spread(const Space& space, std::span<const Slot> nodes);
   void grow_to_table();
   /// Makes the codes of the neighbours of `nodes`. Readers may look on: rows are written by `publish`.
   void encode_neighbours(std::span<const Slot> nodes, int threads, const Grower::Publish& publish);
 };
+
+struct LayoutChoice {
+  Layout layout;       ///< plain or fused
+  std::string reason;  ///< for people
+};
+
+/// Resolves "auto" for an index of n items.
+LayoutChoice choose_layout(const HnswParams& params, const std::string& codec, std::size_t n);
 
 /// Items to build from, wherever they lie.
 struct RowSource {

@@ -348,7 +348,8 @@ std::uint32_t crc32c(std::uint32_t crc, const void* data, std::size_t n) {
 /// So many entries of at most 255 fit the 16 bits in which Lookup::sums() adds.
 constexpr std::size_t kTablesAtOnce = 256;
 
-std::uint32_t scan_block(const BlockQuery& query, const std::byte* block, float base, float bound, float* out) {
+std::uint32_t scan_block(const BlockQuery& query, const std::byte* block, float base, float lean, float bound,
+                         float* out) {
   constexpr std::size_t kVectors = kBlockRows / Float::lanes;
   Float::Vec sums[kVectors];
   for (auto& sum : sums) sum = Float::zero();
@@ -367,8 +368,8 @@ std::uint32_t scan_block(const BlockQuery& query, const std::byte* block, float 
   for (std::size_t v = 0; v < kVectors; ++v) {
     const std::size_t i = v * Float::lanes;
     const Float::Vec t = Float::fma(sums[v], Float::broadcast(query.scale), Float::broadcast(query.offset));
-    const Float::Vec score =
-        Float::fma(Float::load(times + i), t, Float::add(Float::broadcast(base), Float::load(add + i)));
+    const Float::Vec score = Float::fma(
+        Float::load(times + i), t, Float::fma(Float::load(add + i), Float::broadcast(lean), Float::broadcast(base)));
     Float::store(out + i, score);
     below |= Float::below(score, Float::broadcast(bound)) << i;
   }

@@ -228,7 +228,8 @@ void fht(float* x, std::size_t log2n) {
   }
 }
 
-std::uint32_t scan_block(const BlockQuery& query, const std::byte* block, float base, float bound, float* out) {
+std::uint32_t scan_block(const BlockQuery& query, const std::byte* block, float base, float lean, float bound,
+                         float* out) {
   const auto* codes = reinterpret_cast<const std::uint8_t*>(block + kBlockFactorBytes);
   std::uint32_t below = 0;
   for (std::size_t i = 0; i < kBlockRows; ++i) {
@@ -237,7 +238,7 @@ std::uint32_t scan_block(const BlockQuery& query, const std::byte* block, float 
       sum += query.tables[t * 16 + (codes[t * 16 + i % 16] >> i / 16 * 4 & 15)];
     }
     const float value = query.scale * static_cast<float>(sum) + query.offset;
-    out[i] = base + element<float>(block, i) + element<float>(block, kBlockRows + i) * value;
+    out[i] = base + lean * element<float>(block, i) + element<float>(block, kBlockRows + i) * value;
     below |= std::uint32_t{out[i] < bound} << i;
   }
   return below;

@@ -70,9 +70,10 @@ constexpr std::size_t kBlockRows = 32;
 constexpr std::size_t kBlockFactorBytes = 2 * kBlockRows * sizeof(float);
 constexpr std::size_t block_bytes(std::size_t tables) { return kBlockFactorBytes + tables * kBlockRows / 2; }
 
-/// out[i] = base + add[i] + times[i] * (scale * s + offset), s the sum of neighbour i's entries in all tables (exact
-/// while count <= 2^16). Bit i of the result tells whether out[i] < bound, and is 0 for a NaN.
-using ScanBlock = std::uint32_t (*)(const BlockQuery&, const std::byte* block, float base, float bound, float* out);
+/// out[i] = base + lean * add[i] + times[i] * (scale * s + offset), s the sum of neighbour i's entries in all tables
+/// (exact while count <= 2^16). Bit i of the result tells whether out[i] < bound, and is 0 for a NaN.
+using ScanBlock = std::uint32_t (*)(const BlockQuery&, const std::byte* block, float base, float lean, float bound,
+                                    float* out);
 
 /// What a row of signs keeps of a vector r beside another one, c.
 struct SignSums {

@@ -115,7 +115,7 @@ void run_beside_readers(Index& index, unsigned rounds, const std::function<void(
 }
 
 std::vector<std::unique_ptr<Index>> all_kinds() {
-  auto indexes = both(kDim);
+  auto indexes = every_kind(kDim);
   indexes.push_back(std::make_unique<HnswIndex>(params_of(kDim, DType::f32, Metric::cosine)));
   return indexes;
 }

@@ -26,8 +26,6 @@ using namespace annlib::test;
 
 namespace {
 
-constexpr std::uint64_t kNoBudget = std::numeric_limits<std::uint64_t>::max();
-
 const Grower::Publish kPublish = [](const std::function<void()>& write) { write(); };
 
 std::vector<Slot> links_of(const Layer& layer, Slot slot) {
@@ -59,7 +57,7 @@ struct Plane {
     s.pool.reset(ef);
     const Scan scan = space.prepare(queries.query(i), s.query);
     enter(scan, graph.entry(), AcceptAll{}, s);
-    CHECK(beam_search(graph.layer(0), scan, AcceptAll{}, kNoBudget, s));
+    beam_search(graph.layer(0), scan, s);
     std::vector<Slot> found;
     for (std::size_t j = 0; j < s.pool.size(); ++j) found.push_back(s.pool[j].slot());
     return found;
@@ -269,7 +267,10 @@ TEST(beam_search_stops_at_its_budget) {
   s.pool.reset(500);
   const Scan scan = plane.space.prepare(vectors.query(7), s.query);
   enter(scan, 0, AcceptAll{}, s);
-  CHECK(!beam_search(plane.graph.layer(0), scan, AcceptAll{}, 50, s));
+  const Layer layer = plane.graph.layer(0);
+  const AcceptAll all;
+  s.need(layer.width);
+  CHECK(!beam_search(ScoreLinks<AcceptAll>(layer, scan, all), 50, s));
   CHECK(s.cost.distances > 50 && s.cost.distances <= 50 + plane.graph.width(0));
 }
 

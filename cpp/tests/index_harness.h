@@ -30,11 +30,14 @@ inline HnswParams params_of(std::uint32_t dim, DType dtype = DType::f32, Metric 
   return params;
 }
 
-/// A flat one, and a graph with codes.
-inline std::vector<std::unique_ptr<Index>> both(std::uint32_t dim, Metric metric = Metric::l2) {
+/// A flat one, a graph with codes, and one whose lists are fused with those of the neighbours.
+inline std::vector<std::unique_ptr<Index>> every_kind(std::uint32_t dim, Metric metric = Metric::l2) {
   std::vector<std::unique_ptr<Index>> indexes;
   indexes.push_back(std::make_unique<FlatIndex>(dim, DType::f32, metric));
-  indexes.push_back(std::make_unique<HnswIndex>(params_of(dim, DType::f32, metric, "int8")));
+  HnswParams params = params_of(dim, DType::f32, metric, "int8");
+  indexes.push_back(std::make_unique<HnswIndex>(params));
+  params.layout = Layout::fused;
+  indexes.push_back(std::make_unique<HnswIndex>(params));
   return indexes;
 }
 

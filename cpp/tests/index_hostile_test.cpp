@@ -100,11 +100,13 @@ struct Specimen {
   bool graph;
   Metric metric;
   const char* codec;
+  Layout layout = Layout::plain;
 };
 constexpr Specimen kSpecimens[] = {{false, Metric::cosine, "float32"},
                                    {true, Metric::l2, "int8"},
                                    {true, Metric::l2, "int4"},
                                    {true, Metric::ip, "rabitq:2"},
+                                   {true, Metric::l2, "int8", Layout::fused},
                                    {true, Metric::cosine, "float32"}};
 
 }  // namespace

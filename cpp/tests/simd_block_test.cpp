@@ -1,0 +1,88 @@
+/// The kernels of neighbour codes, of every set that this machine has, against the scalar reference.
+
+#include <bit>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <random>
+
+#include "simd/simd.h"
+#include "tests/check.h"
+#include "tests/guarded.h"
+
+using namespace annlib::simd;
+using annlib::test::Guarded;
+
+namespace {
+
+const Kernels& reference() { return *kernels_for(Isa::scalar); }
+
+}  // namespace
+
+TEST(scan_block_agrees_with_reference) {
+  std::mt19937 random(1);
+  std::normal_distribution<float> normal;
+  for (const Kernels* set : available_kernels()) {
+    for (const std::size_t tables : {4, 8, 12, 32, 96, 252, 256, 260, 512, 1028}) {
+      for (const bool largest : {false, true}) {
+        Guarded<std::byte> block(block_bytes(tables));
+        Guarded<std::uint8_t> entries(tables * 16);
+        for (std::byte& b : block) b = static_cast<std::byte>(random());
+        for (std::uint8_t& e : entries) e = largest ? 255 : static_cast<std::uint8_t>(random());
+        float factors[2 * kBlockRows];
+        for (float& f : factors) f = normal(random);
+        factors[3] = std::numeric_limits<float>::quiet_NaN();
+        std::memcpy(block.data(), factors, sizeof factors);
+        const BlockQuery query{entries.data(), tables, 0.01f, -3.0f};
+        float found[kBlockRows], expected[kBlockRows];
+        const std::uint32_t below = set->scan_block(query, block.data(), 2.0f, 0.7f, 1.0f, found);
+        reference().scan_block(query, block.data(), 2.0f, 0.7f, 1.0f, expected);
+        for (std::size_t i = 0; i < kBlockRows; ++i) {
+          CHECK_EQ((below >> i & 1) != 0, found[i] < 1.0f, set->name, " ", i);
+          if (i == 3) continue;
+          CHECK_NEAR(found[i], expected[i], 1e-5 * (1 + std::fabs(expected[i])), set->name, " tables ", tables);
+        }
+        // With unit factors the sums themselves come out, exactly.
+        for (std::size_t i = 0; i < kBlockRows; ++i) factors[i] = 0, factors[kBlockRows + i] = 1;
+        std::memcpy(block.data(), factors, sizeof factors);
+        const BlockQuery sums{entries.data(), tables, 1.0f, 0.0f};
+        set->scan_block(sums, block.data(), 0.0f, 1.0f, 0.0f, found);
+        reference().scan_block(sums, block.data(), 0.0f, 1.0f, 0.0f, expected);
+        for (std::size_t i = 0; i < kBlockRows; ++i) CHECK_EQ(found[i], expected[i], set->name, " tables ", tables);
+      }
+    }
+  }
+}
+
+TEST(sign_codes_agree_with_reference) {
+  std::mt19937 random(2);
+  std::normal_distribution<float> normal;
+  for (const Kernels* set : available_kernels()) {
+    for (std::size_t n = 16; n <= 1040; n += n < 160 ? 16 : 176) {
+      Guarded<float> r(n), c(n);
+      for (std::size_t i = 0; i < n; ++i) r[i] = i % 7 == 3 ? 0.0f : normal(random), c[i] = normal(random);
+      Guarded<std::uint8_t> found(n / 4), expected(n / 4);
+      const SignSums sums = set->sign_codes(r.data(), c.data(), n, found.data());
+      const SignSums known = reference().sign_codes(r.data(), c.data(), n, expected.data());
+      for (std::size_t i = 0; i < n / 4; ++i) CHECK_EQ(found[i], expected[i], set->name, " n ", n, " at ", i);
+      CHECK_NEAR(sums.magnitude, known.magnitude, 1e-5 * known.magnitude, set->name, " n ", n);
+      CHECK_NEAR(sums.other, known.other, 1e-5 * known.magnitude, set->name, " n ", n);
+    }
+  }
+}
+
+TEST(argmin_is_the_first_of_the_least) {
+  std::mt19937 random(3);
+  for (const Kernels* set : available_kernels()) {
+    for (std::size_t n = 16; n <= 160; n += 16) {
+      Guarded<float> x(n);
+      for (int round = 0; round < 50; ++round) {
+        // Few values, so that there are many least ones; now and then none but infinities.
+        for (float& v : x) {
+          v = round % 10 == 9 ? std::numeric_limits<float>::infinity() : static_cast<float>(random() % 8);
+        }
+        CHECK_EQ(set->argmin(x.data(), n), reference().argmin(x.data(), n), set->name, " n ", n);
+      }
+    }
+  }
+}
