@@ -77,6 +77,7 @@ def _build_arguments(parser: argparse.ArgumentParser) -> None:
         default="auto",
         help="how the graph walk sees vectors, as int8 or rabitq:2 (default: %(default)s)",
     )
+    add("--layout", default="auto", help="of the graph: plain or fused (default: %(default)s)")
     add("--dtype", help="type to store (default: that of the file)")
     add("--seed", type=int, default=0, help="(default: %(default)s)")
     add("--threads", type=int, help="(default: all cores)")
@@ -126,6 +127,7 @@ def _build(args: argparse.Namespace) -> int:
             M=args.M,
             ef_construction=args.ef_construction,
             codec=args.codec,
+            layout=args.layout,
             dtype=args.dtype,
             seed=args.seed,
             threads=args.threads,

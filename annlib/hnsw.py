@@ -152,7 +152,7 @@ class HNSWIndex(Index):
         if ef_search is not None:
             return max(as_count(ef_search, "ef_search"), k)
         if recall is None and self._target is None:
-            return _DEFAULT_EF if k <= _DEFAULT_EF else k
+            return max(_DEFAULT_EF, 2 * k)
         target = _as_recall(recall, "recall") if recall is not None else self._target
         assert target is not None
         if len(self) == 0:
@@ -193,10 +193,11 @@ class HNSWIndex(Index):
         }
 
     def __repr__(self) -> str:
+        layout = ", layout='fused'" if self._core.layout == "fused" else ""
         asked = f" ({self._codec})" if self._codec != self._core.codec else ""
         return (
             f"HNSWIndex(dim={self._dim}, metric={self._metric!r}, dtype={self._core.dtype!r}, size={len(self)}, "
-            f"M={self._m}, ef_construction={self._ef_construction}, codec={self._core.codec!r}{asked}, "
+            f"M={self._m}, ef_construction={self._ef_construction}, codec={self._core.codec!r}{asked}{layout}, "
             f"seed={self._seed})"
         )
 

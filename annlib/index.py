@@ -249,8 +249,8 @@ class Index(ABC):
         k : int
             More than there are items is no error: the rest is padded.
         ef_search : int, optional
-            Effort of a graph index: candidates kept on the walk, at least k. Default 64, or what the index was built
-            to reach (`HNSWIndex.build(target=...)`).
+            Effort of a graph index: candidates kept on the walk, at least k. Default 64 and at least 2k, or what the
+            index was built to reach (`HNSWIndex.build(target=...)`).
         recall : float, optional
             A recall@k to reach instead of an effort, as measured by `HNSWIndex.calibrate`.
         filter : array of bool (one for each of `index.ids`), array of ids, or a list with one of these a query

@@ -15,7 +15,7 @@ from annlib._tables import print_table
 
 from .peers import PEERS, select
 
-DEFAULT_PEERS = "annlib-int8,annlib-float32,faiss-hnsw,hnswlib"
+DEFAULT_PEERS = "annlib,annlib-float32,faiss-hnsw,hnswlib"
 DEMO = "demo"
 
 

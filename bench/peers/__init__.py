@@ -36,7 +36,12 @@ class Entry:
 
 
 PEERS: Mapping[str, Entry] = {
+    "annlib": Entry(".annlib", "AnnlibHNSW", "annlib", HNSW),
+    "annlib-plain": Entry(".annlib", "AnnlibHNSW", "annlib", HNSW, {"layout": "plain"}),
     "annlib-float32": Entry(".annlib", "AnnlibHNSW", "annlib", HNSW, {"codec": "float32"}),
+    "annlib-float32-plain": Entry(
+        ".annlib", "AnnlibHNSW", "annlib", HNSW, {"codec": "float32", "layout": "plain"}
+    ),
     "annlib-float16": Entry(".annlib", "AnnlibHNSW", "annlib", HNSW, {"codec": "float16"}),
     "annlib-int8": Entry(".annlib", "AnnlibHNSW", "annlib", HNSW, {"codec": "int8"}),
     "annlib-flat": Entry(".annlib", "AnnlibFlat", "annlib", EXACT),

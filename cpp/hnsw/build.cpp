@@ -15,7 +15,7 @@ constexpr std::uint32_t kDraftFromDim = 32;
 // Scoring a list by its codes reads a tenth of the memory of scoring its nodes one by one and computes more: it is
 // faster where nodes come from memory and slower where they come from caches (docs/performance.md).
 constexpr std::uint32_t kFuseFromDim = 48;
-constexpr std::size_t kCachedBytes = std::size_t{16} << 20;
+constexpr std::size_t kCachedBytes = std::size_t{12} << 20;
 
 // Rows of a layer under construction, with room beyond what will stay and the length of every link.
 struct DraftRows {

@@ -9,7 +9,7 @@ namespace annlib {
 namespace {
 
 // Exact distances are computed in groups of so many, between looks at what is still worth it.
-constexpr std::size_t kRerankGroup = 8;
+constexpr std::size_t kRerankGroup = 4;
 // A radius that takes in more than this is answered by a scan: a sorted pool is no place for so many.
 constexpr std::size_t kWalkedBall = 4096;
 
@@ -87,10 +87,11 @@ void HnswIndex::rerank(const QueryView& query, std::size_t k, float margin, std:
     return;
   }
   const Scan exact = state_->stored.prepare(query, s.row);
-  const std::size_t group = std::max(kRerankGroup, k / 4);
-  s.need(group);
+  const std::size_t more = std::max(kRerankGroup, k / 4);
+  s.need(std::max(k, more));
   std::size_t scored = 0;
   for (std::size_t i = 0; i < candidates.size();) {
+    const std::size_t group = scored < k ? k - scored : more;  // k are wanted in any case
     std::size_t n = 0;
     for (; i < candidates.size() && n < group; ++i) {
       if (candidates[i].passes()) s.slots[n++] = candidates[i].slot();

@@ -26,8 +26,9 @@ std::size_t HnswState::memory_bytes() const {
 
 Reach HnswState::reach(std::size_t k, std::size_t ef) const {
   const float doublings = std::log2(static_cast<float>(ef) / static_cast<float>(2 * k));
-  if (table.metric() == Metric::ip) return {1.0f, spread * doublings, ef};
-  return {std::exp2(spread * doublings), 0.0f, 0};
+  const float error = codes ? codes->error() : 0.0f;  // by which the k-th distance may well be too small
+  if (table.metric() == Metric::ip) return {1.0f, spread * doublings + error, ef};
+  return {std::exp2(spread * doublings), error, 0};
 }
 
 void HnswState::measure_spread(const Space& space, std::span<const Slot> nodes) {
