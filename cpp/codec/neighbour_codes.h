@@ -23,9 +23,8 @@ namespace annlib {
 ///   cosine:  half of that, on vectors of unit length
 ///   ip:     -<q,o>   = -<q,c> - a <r, Rc> - <r, R(q - ac)> ~ -<q,c> - a (<r, Rc> - k <s, Rc>) - k <s, Rq>
 /// where a = <q,c> / |c|^2, the share of q that lies along c; 1 / |c|^2 is kept before the first block. In all three,
-/// what depends on the neighbour is two floats, one of them times a (or 1).
-/// <s, Rq> is summed from tables of four dimensions each, over Rq
-/// in 7 bits.
+/// what depends on the neighbour is two floats, one of them times a (or 1). <s, Rq> is summed from tables of four
+/// dimensions each, over Rq in 7 bits.
 ///
 /// const members may be called from any thread.
 class NeighbourCodes {

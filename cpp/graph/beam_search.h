@@ -30,8 +30,6 @@ struct SearchCost {
     estimates += other.estimates;
     return *this;
   }
-  /// What the walk cost, in distances: estimates lie in a row, a distance is a row of its own out of order.
-  std::uint64_t in_distances() const { return distances + estimates / 8; }
 };
 
 /// Everything one search writes to; pooled and reused, so that a query allocates nothing.
@@ -115,7 +113,7 @@ template <class Expand>
 bool beam_search(const Expand& expand, std::uint64_t budget, Scratch& s) {
   while (s.pool.has_next()) {
     expand(s.pool.pop(), s);
-    if (s.cost.in_distances() > budget) return false;
+    if (s.cost.distances > budget) return false;
   }
   return true;
 }

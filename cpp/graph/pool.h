@@ -42,9 +42,6 @@ class Pool {
   /// Whether a candidate at this distance would be kept.
   bool admits(Candidate c) const { return passing_ < ef_ || c < items_[size_ - 1] || c < always_; }
 
-  /// What lies at this distance or beyond it is not kept.
-  float bound() const { return passing_ < ef_ ? std::numeric_limits<float>::infinity() : items_[size_ - 1].distance(); }
-
   /// Only if admits(c). True if c became the next to be expanded.
   bool insert(Candidate c) {
     if (size_ == items_.size()) items_.resize(2 * size_);
