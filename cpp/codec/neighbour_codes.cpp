@@ -15,11 +15,6 @@ constexpr std::uint64_t kRotationSeed = 0x5eed;
 // Four entries of at most so much fill a byte.
 constexpr float kQueryLevels = 63.0f;
 
-// Byte j of a table's 16 is what code j adds: the elements whose bits are set in j. kBit[k] has a one in each of the
-// first eight bytes j in which bit k is set; bit 3 is set in the last eight alone.
-constexpr std::uint64_t kOnes = 0x0101010101010101ull;
-constexpr std::uint64_t kBit[3] = {0x0100010001000100ull, 0x0101000001010000ull, 0x0101010100000000ull};
-
 void scale(float* x, std::uint32_t n, float by) {
   for (std::uint32_t i = 0; i < n; ++i) x[i] *= by;
 }
@@ -48,27 +43,14 @@ simd::BlockQuery NeighbourCodes::prepare(const QueryView& query, QueryBuffer& bu
   }
   rotation_.apply(wide, rotated);
   const float largest = k.max_abs(rotated, padded);
-  auto* tables = buffer.need<std::uint64_t>(padded / 2 + padded / 8);
-  auto* levels = reinterpret_cast<std::int8_t*>(tables + padded / 2);
+  auto* tables = buffer.need<std::uint8_t>(5 * std::size_t{padded});
+  auto* levels = reinterpret_cast<std::int8_t*>(tables + 4 * std::size_t{padded});
   const std::int32_t total = k.quantize_i8(rotated, padded, largest > 0 ? kQueryLevels / largest : 0.0f, levels);
   // What a negative element adds where its bit is set is taken out everywhere: entries are never negative.
-  std::int32_t below = 0;
-  for (std::uint32_t t = 0; t < padded / 4; ++t) {
-    std::uint64_t low = 0, high = 0;
-    for (std::uint32_t b = 0; b < 4; ++b) {
-      const std::int32_t level = levels[4 * t + b];
-      const std::uint64_t size = static_cast<std::uint64_t>(std::abs(level));
-      const std::uint64_t set_low = b < 3 ? kBit[b] : 0, set_high = b < 3 ? kBit[b] : kOnes;
-      low += size * (level < 0 ? kOnes - set_low : set_low);
-      high += size * (level < 0 ? kOnes - set_high : set_high);
-      below += std::min(level, 0);
-    }
-    tables[2 * t] = low;
-    tables[2 * t + 1] = high;
-  }
+  const std::int32_t below = k.sign_tables(levels, padded, tables);
   // <s, Rq> = 2 (what set bits add) - (what all would add)
   const float step = largest / kQueryLevels;
-  return {reinterpret_cast<const std::uint8_t*>(tables), padded / 4, 2.0f * step,
+  return {tables, padded / 4, 2.0f * step,
           step * static_cast<float>(2 * below - total)};
 }
 
@@ -127,12 +109,6 @@ void NeighbourCodes::encode(Slot node, const Slot* neighbours, std::uint32_t deg
 void NeighbourCodes::invalidate(std::byte* codes) {
   const float nan = std::numeric_limits<float>::quiet_NaN();
   std::memcpy(codes, &nan, sizeof nan);
-}
-
-bool NeighbourCodes::valid(const std::byte* codes) {
-  float first;
-  std::memcpy(&first, codes, sizeof first);
-  return first == first;
 }
 
 }  // namespace annlib

@@ -53,7 +53,11 @@ class NeighbourCodes {
 
   /// Codes whose neighbours changed. The mark is a NaN in the first float: who looks at codes has it at hand.
   static void invalidate(std::byte* codes);
-  static bool valid(const std::byte* codes);
+  static bool valid(const std::byte* codes) {
+    float first;
+    std::memcpy(&first, codes, sizeof first);
+    return first == first;
+  }
 
  private:
   bool by_product() const { return table_->metric() == Metric::ip; }

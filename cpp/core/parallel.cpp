@@ -135,7 +135,8 @@ void parallel_for(std::size_t n, std::size_t grain, int threads,
   if (n == 0) return;
   grain = std::max<std::size_t>(grain, 1);
   const std::size_t chunks = (n + grain - 1) / grain;
-  const int wanted = threads > 0 ? threads : num_threads();
+  // The number of cores is asked of the system, which a single query should not wait for.
+  const int wanted = chunks == 1 ? 1 : threads > 0 ? threads : num_threads();
   const int helpers = static_cast<int>(std::min<std::size_t>(static_cast<std::size_t>(wanted), chunks)) - 1;
   if (helpers <= 0) {
     body(0, n, 0);

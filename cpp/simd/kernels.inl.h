@@ -390,6 +390,29 @@ SignSums sign_codes(const float* r, const float* c, std::size_t n, std::uint8_t*
   return {Float::sum(magnitude), Float::sum(other)};
 }
 
+/// The 16 bytes of a table. (A loop over them would be unrolled into its entries rather than made a vector.)
+using Table16 = std::uint8_t __attribute__((vector_size(16)));
+
+/// The codes that have bit b, as a mask.
+constexpr Table16 kCodesWith[4] = {{0, 255, 0, 255, 0, 255, 0, 255, 0, 255, 0, 255, 0, 255, 0, 255},
+                                   {0, 0, 255, 255, 0, 0, 255, 255, 0, 0, 255, 255, 0, 0, 255, 255},
+                                   {0, 0, 0, 0, 255, 255, 255, 255, 0, 0, 0, 0, 255, 255, 255, 255},
+                                   {0, 0, 0, 0, 0, 0, 0, 0, 255, 255, 255, 255, 255, 255, 255, 255}};
+
+std::int32_t sign_tables(const std::int8_t* levels, std::size_t n, std::uint8_t* tables) {
+  std::int32_t below = 0;
+  for (std::size_t i = 0; i < n; i += 4) {
+    std::int32_t negative = 0;
+    for (std::size_t b = 0; b < 4; ++b) negative += levels[i + b] < 0 ? levels[i + b] : 0;
+    below += negative;
+    // Sums wrap around a byte and come out right.
+    Table16 table = Table16{} + static_cast<std::uint8_t>(-negative);
+    for (std::size_t b = 0; b < 4; ++b) table += kCodesWith[b] & (Table16{} + static_cast<std::uint8_t>(levels[i + b]));
+    __builtin_memcpy(tables + 4 * i, &table, sizeof table);
+  }
+  return below;
+}
+
 constexpr Kernels make_kernels(Isa isa, const char* name) {
   return {.isa = isa,
           .name = name,
@@ -406,5 +429,6 @@ constexpr Kernels make_kernels(Isa isa, const char* name) {
           .fht = fht,
           .scan_block = scan_block,
           .sign_codes = sign_codes,
+          .sign_tables = sign_tables,
           .crc32c = crc32c};
 }

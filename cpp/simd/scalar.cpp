@@ -255,6 +255,21 @@ SignSums sign_codes(const float* r, const float* c, std::size_t n, std::uint8_t*
   return {static_cast<float>(magnitude), static_cast<float>(other)};
 }
 
+std::int32_t sign_tables(const std::int8_t* levels, std::size_t n, std::uint8_t* tables) {
+  std::int32_t below = 0;
+  for (std::size_t i = 0; i < n; i += 4) {
+    std::int32_t least = 0;
+    for (std::size_t b = 0; b < 4; ++b) least += std::min<std::int32_t>(levels[i + b], 0);
+    for (std::size_t code = 0; code < 16; ++code) {
+      std::int32_t entry = -least;
+      for (std::size_t b = 0; b < 4; ++b) entry += code >> b & 1 ? levels[i + b] : 0;
+      tables[4 * i + code] = static_cast<std::uint8_t>(entry);
+    }
+    below += least;
+  }
+  return below;
+}
+
 /// Table k advances a byte by k more zero bytes, so that eight bytes are looked up at once ("slicing by 8":
 /// Kounavis and Berry, "A systematic approach to building high performance software-based CRC generators", 2005).
 constexpr std::array<std::array<std::uint32_t, 256>, 8> make_crc_tables() {
@@ -309,6 +324,7 @@ constinit const Kernels kScalarKernels{
     .fht = fht,
     .scan_block = scan_block,
     .sign_codes = sign_codes,
+    .sign_tables = sign_tables,
     .crc32c = crc32c,
 };
 

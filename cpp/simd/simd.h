@@ -109,6 +109,10 @@ struct Kernels {
   ScanBlock scan_block;
   /// The signs of r as codes of four dimensions each, bit k set where r[4i + k] is not negative; n is a multiple of 16.
   SignSums (*sign_codes)(const float* r, const float* c, std::size_t n, std::uint8_t* codes);
+  /// The tables of a BlockQuery over n levels, a multiple of 4: entry j of table t is the sum of those of its four
+  /// levels whose bits are set in j, plus what makes the least entry 0. Returns the sum of all levels below 0. No four
+  /// levels may span more than 255.
+  std::int32_t (*sign_tables)(const std::int8_t* levels, std::size_t n, std::uint8_t* tables);
   /// CRC-32C (Castagnoli) of n bytes, continued from `crc` (0 to begin).
   std::uint32_t (*crc32c)(std::uint32_t crc, const void* data, std::size_t n);
 };

@@ -71,6 +71,21 @@ TEST(sign_codes_agree_with_reference) {
   }
 }
 
+TEST(sign_tables_agree_with_reference) {
+  std::mt19937 random(4);
+  for (const Kernels* set : available_kernels()) {
+    for (std::size_t n = 4; n <= 1040; n += n < 160 ? 4 : 176) {
+      Guarded<std::int8_t> levels(n);
+      for (std::int8_t& level : levels) level = static_cast<std::int8_t>(static_cast<int>(random() % 127) - 63);
+      for (std::size_t i = 0; i < 4; ++i) levels[i] = -63;
+      Guarded<std::uint8_t> found(4 * n), expected(4 * n);
+      const std::int32_t below = set->sign_tables(levels.data(), n, found.data());
+      CHECK_EQ(below, reference().sign_tables(levels.data(), n, expected.data()), set->name, " n ", n);
+      for (std::size_t i = 0; i < 4 * n; ++i) CHECK_EQ(found[i], expected[i], set->name, " n ", n, " at ", i);
+    }
+  }
+}
+
 TEST(argmin_is_the_first_of_the_least) {
   std::mt19937 random(3);
   for (const Kernels* set : available_kernels()) {
