@@ -1,30 +1,51 @@
 #pragma once
 
 #include <cstddef>
-#include <cstdint>
-#include <limits>
 
 namespace annlib {
 
-/// How a search under a filter is answered. Today: score every match, or walk the graph and keep what passes.
-struct Plan {
-  bool exact = false;
-  /// Distances after which the walk is given up for the exact plan.
-  std::uint64_t budget = std::numeric_limits<std::uint64_t>::max();
+/// What the parts of a search cost on the index at hand, in nanoseconds.
+struct PlanCosts {
+  double hop = 0;    ///< a node expanded by a walk
+  double match = 0;  ///< an item scored by a scan over those that pass
 };
 
-/// `live` items, `matches` of which pass; a walk that wants `ef` passing candidates scores about
-/// kDistancesPerCandidate new nodes for each node it keeps, and has to see live / matches nodes for each that passes.
-/// A walk that has cost twice the exact plan is given up, so that the worst case stays within three times the best.
-inline Plan choose_plan(std::size_t live, std::size_t matches, std::size_t ef) {
-  constexpr double kDistancesPerCandidate = 12;
-  // A row out of order, behind a look-up of who was visited, against one row after another.
-  constexpr double kWalkAgainstScan = 2;
-  const auto m = static_cast<double>(matches);
-  const double walk = kDistancesPerCandidate * static_cast<double>(ef) * static_cast<double>(live);
-  if (m * m <= kWalkAgainstScan * walk) return {true, 0};
-  if (matches == live) return {};
-  return {false, static_cast<std::uint64_t>(2 * m)};
-}
+/// How a search under a filter is answered: by a scan of all that passes, or by a walk through the graph that keeps
+/// what passes, for as long as it promises to cost less than the scan. How many pass is known exactly; how many of
+/// those near the query do is not, and a walk finds out as it goes.
+class Planner {
+ public:
+  /// `matches` of `live` items pass, and a walk is done when it has expanded about `wanted` nodes that do.
+  Planner(const PlanCosts& costs, std::size_t live, std::size_t matches, double wanted)
+      : costs_(costs),
+        share_(static_cast<double>(matches) / static_cast<double>(live)),
+        scan_(costs.match * static_cast<double>(matches)),
+        wanted_(wanted) {}
+
+  /// A filter may favour what lies near the query: where a scan takes far longer than to see whether it does, that is
+  /// tried even if the walk is not expected to win.
+  bool begins_with_walk() const { return walk(wanted_, share_) <= scan_ || kTrialHops * costs_.hop <= kTrial * scan_; }
+
+  /// Whether a walk goes on that has expanded `hops` nodes, `passed` of which pass: while what is left of it costs less
+  /// than the scan would, and it has not cost twice that.
+  bool goes_on(std::size_t hops, std::size_t passed) const {
+    if (hops < kTrialHops || hops % kLookEvery != 0) return true;
+    const double rate = static_cast<double>(passed + 1) / static_cast<double>(hops + 1);
+    const double left = wanted_ - static_cast<double>(passed);
+    return walk(left, rate) <= scan_ && costs_.hop * static_cast<double>(hops) <= 2 * scan_;
+  }
+
+  double scan_cost() const { return scan_; }
+  double walk_cost() const { return walk(wanted_, share_); }
+
+ private:
+  static constexpr double kTrial = 0.1;
+  static constexpr std::size_t kTrialHops = 32, kLookEvery = 16;
+
+  double walk(double wanted, double rate) const { return wanted <= 0 ? 0 : costs_.hop * wanted / rate; }
+
+  PlanCosts costs_;
+  double share_, scan_, wanted_;
+};
 
 }  // namespace annlib

@@ -106,14 +106,22 @@ class ScoreLinks {
   const Accept& accept_;
 };
 
+/// A walk that nothing breaks off.
+struct ToTheEnd {
+  bool goes_on(std::size_t, std::size_t) const { return true; }
+};
+
 /// The one graph search: best-first from the candidates in s.pool until none of them is left to expand (Malkov &
-/// Yashunin, arXiv 1603.09320, Algorithm 2). `expand(candidate, s)` puts what a node leads to into the pool. Stops
-/// early, returning false, once it has cost more than `budget` distances.
-template <class Expand>
-bool beam_search(const Expand& expand, std::uint64_t budget, Scratch& s) {
-  while (s.pool.has_next()) {
-    expand(s.pool.pop(), s);
-    if (s.cost.distances > budget) return false;
+/// Yashunin, arXiv 1603.09320, Algorithm 2). `expand(candidate, s)` puts what a node leads to into the pool.
+/// `patience.goes_on(hops, passed)` is asked after each node, of which so many were expanded, and among them so many
+/// that may be results. Returns false if that broke it off.
+template <class Expand, class Patience>
+bool beam_search(const Expand& expand, const Patience& patience, Scratch& s) {
+  for (std::size_t hops = 1, passed = 0; s.pool.has_next(); ++hops) {
+    const Candidate next = s.pool.pop();
+    passed += next.passes();
+    expand(next, s);
+    if (!patience.goes_on(hops, passed)) return false;
   }
   return true;
 }
@@ -122,7 +130,7 @@ bool beam_search(const Expand& expand, std::uint64_t budget, Scratch& s) {
 inline void beam_search(const Layer& layer, const Scan& scan, Scratch& s) {
   const AcceptAll all;
   s.need(layer.width);
-  beam_search(ScoreLinks<AcceptAll>(layer, scan, all), std::numeric_limits<std::uint64_t>::max(), s);
+  beam_search(ScoreLinks<AcceptAll>(layer, scan, all), ToTheEnd{}, s);
 }
 
 /// Walks downhill on a layer until no neighbour is nearer: the way through the upper layers. `distance` is that of

@@ -13,7 +13,7 @@
 namespace annlib {
 
 /// When a walk over codes ends: with the k-th nearest distance found so far at d, once no estimate is below
-/// times * d + plus, and not before `least` nodes were expanded. The larger, the more is found.
+/// times * d + plus, and not before `least` nodes that pass were expanded. The larger, the more is found.
 struct Reach {
   float times = 1.0f, plus = 0.0f;
   std::size_t least = 0;
@@ -45,9 +45,10 @@ class KthDistance {
 /// ones, which at equal mean recall takes a tenth to a fifth fewer steps.
 ///
 /// Leaves the nodes expanded, with their distances and whether they pass, in s.expanded. s.visited must be fresh.
-template <class Accept>
-void walk_codes(const Layer& layer, const NeighbourCodes& codes, const simd::BlockQuery& query, const Scan& scan,
-                Slot start, std::size_t k, Reach reach, const Accept& accept, Scratch& s) {
+/// `patience` as in beam_search().
+template <class Accept, class Patience>
+bool walk_codes(const Layer& layer, const NeighbourCodes& codes, const simd::BlockQuery& query, const Scan& scan,
+                Slot start, std::size_t k, Reach reach, const Accept& accept, const Patience& patience, Scratch& s) {
   const simd::ScanBlock scan_block = simd::kernels().scan_block;
   const auto offer = [&](float estimate, Slot slot) {
     if (!s.visited.contains(slot)) s.frontier.push(estimate, slot);
@@ -70,6 +71,7 @@ void walk_codes(const Layer& layer, const NeighbourCodes& codes, const simd::Blo
     return kNoSlot;
   };
   const std::size_t third = (layer.stride * sizeof(Slot) + 191) / 192 * 64;
+  std::size_t passed = 0;
   s.visited.insert(start);
   for (Slot node = start, next = kNoSlot; node != kNoSlot; node = next != kNoSlot ? next : take()) {
     next = take();
@@ -83,10 +85,11 @@ void walk_codes(const Layer& layer, const NeighbourCodes& codes, const simd::Blo
     ++s.cost.distances;
     ++s.cost.hops;
     const bool passes = accept(node);
+    passed += passes;
     s.expanded.emplace_back(distance, node, passes);
     if (passes) {
       kth.push(distance);
-      if (s.expanded.size() >= reach.least) bound = kth.value() * reach.times + reach.plus;
+      if (passed >= reach.least) bound = kth.value() * reach.times + reach.plus;
     }
     ask(1);
     const Slot* links = layer.links(node);
@@ -114,7 +117,9 @@ void walk_codes(const Layer& layer, const NeighbourCodes& codes, const simd::Blo
     }
     ask(2);
     s.frontier.prune(bound);
+    if (!patience.goes_on(s.expanded.size(), passed)) return false;
   }
+  return true;
 }
 
 }  // namespace annlib

@@ -64,11 +64,21 @@ class HnswIndex final : public Index {
  private:
   void restore(const std::shared_ptr<const storage::Container>& file, Slot entry);
   // search.cpp
-  template <class Accept>
-  bool walk(const Scan& scan, Slot left_out, const Accept& accept, std::uint64_t budget, Scratch& s) const;
-  template <class Accept>
-  void walk_fused(const QueryView& query, const Scan& scan, Slot left_out, std::size_t k, std::size_t ef,
-                  const Accept& accept, Scratch& s) const;
+  template <class Accept, class Patience>
+  bool walk(const Scan& scan, Slot left_out, const Accept& accept, const Patience& patience, Scratch& s) const;
+  template <class Accept, class Patience>
+  bool walk_fused(const QueryView& query, const Scan& scan, Slot left_out, std::size_t k, std::size_t ef,
+                  const Accept& accept, const Patience& patience, Scratch& s) const;
+  template <class Accept, class Patience>
+  bool walk_nearest(const QueryView& query, Slot left_out, std::size_t k, std::size_t ef, const Accept& accept,
+                    const Patience& patience, Scratch& s) const;
+  /// How many nodes that pass a walk expands: over codes, which show more of what lies ahead, half as many.
+  double wanted(std::size_t ef) const {
+    return state_->neighbour_codes != nullptr ? 0.5 * static_cast<double>(ef) : static_cast<double>(ef);
+  }
+  /// Measured at the first search that has a choice.
+  PlanCosts plan_costs() const;
+  PlanCosts measure_costs() const;
   template <class Accept>
   void collect(std::size_t k, const Accept& accept, Scratch& s) const;
   void rerank(const QueryView& query, std::size_t k, float margin, std::span<const Candidate> candidates,

@@ -1,6 +1,8 @@
 #include <algorithm>
+#include <chrono>
 #include <limits>
 
+#include "core/random.h"
 #include "filter/plan.h"
 #include "graph/code_walk.h"
 #include "hnsw/hnsw_index.h"
@@ -12,6 +14,8 @@ namespace {
 constexpr std::size_t kRerankGroup = 4;
 // A radius that takes in more than this is answered by a scan: a sorted pool is no place for so many.
 constexpr std::size_t kWalkedBall = 4096;
+// Of so few items for each candidate that a walk would keep, a scan is as fast.
+constexpr std::size_t kScanned = 24;
 
 /// Nodes of which the item or one of its twins may be a result.
 class AcceptSlots {
@@ -37,28 +41,84 @@ struct AcceptEvery : AcceptAll {
 
 }  // namespace
 
-template <class Accept>
-bool HnswIndex::walk(const Scan& scan, Slot left_out, const Accept& accept, std::uint64_t budget, Scratch& s) const {
+// Timed on this machine, this index and the state of its memory: what a walk and a scan of random items take.
+PlanCosts HnswIndex::measure_costs() const {
+  constexpr std::size_t kWalks = 16, kScans = 256, kWalkedFor = 64;
+  using Clock = std::chrono::steady_clock;
+  const auto since = [](Clock::time_point begin) {
+    return std::chrono::duration<double, std::nano>(Clock::now() - begin).count();
+  };
+  const HnswState& state = *state_;
+  Scratch s;
+  s.need(kScans);
+  std::vector<double> hops, matches;
+  const auto slots = static_cast<std::uint32_t>(state.table.slots());
+  for (std::uint64_t i = 0; i < kWalks; ++i) {
+    const QueryView query{state.table.row(to_below(random64(0, 5, i), slots)), state.table.dtype(), kNoSlot};
+    s.cost = SearchCost();
+    Clock::time_point begin = Clock::now();
+    walk_nearest(query, kNoSlot, 10, kWalkedFor, AcceptEvery{}, ToTheEnd{}, s);
+    hops.push_back(since(begin) / static_cast<double>(std::max<std::uint64_t>(s.cost.hops, 1)));
+    for (std::uint64_t j = 0; j < kScans; ++j) s.slots[j] = to_below(random64(1, 5, i * kScans + j), slots);
+    begin = Clock::now();
+    state.walk().prepare(query, s.query).score(s.slots.data(), kScans, s.distances.data());
+    matches.push_back(since(begin) / kScans);
+  }
+  const auto median = [](std::vector<double>& times) {
+    std::nth_element(times.begin(), times.begin() + kWalks / 2, times.end());
+    return times[kWalks / 2];
+  };
+  return {median(hops), median(matches)};
+}
+
+PlanCosts HnswIndex::plan_costs() const {
+  std::call_once(state_->costs_measured, [&] { state_->costs = measure_costs(); });
+  return state_->costs;
+}
+
+template <class Accept, class Patience>
+bool HnswIndex::walk(const Scan& scan, Slot left_out, const Accept& accept, const Patience& patience,
+                     Scratch& s) const {
   const Hierarchy& graph = state_->graph;
   const Layer layer = graph.layer(0);
   s.need(layer.width);
   s.visited.reset(graph.slots());
   if (left_out != kNoSlot) s.visited.insert(left_out);
   enter(scan, graph.approach(scan, 0, s), accept, s);
-  return beam_search(ScoreLinks<Accept>(layer, scan, accept), budget, s);
+  return beam_search(ScoreLinks<Accept>(layer, scan, accept), patience, s);
 }
 
 // As walk(), over codes: the candidates are s.expanded.
-template <class Accept>
-void HnswIndex::walk_fused(const QueryView& query, const Scan& scan, Slot left_out, std::size_t k, std::size_t ef,
-                           const Accept& accept, Scratch& s) const {
+template <class Accept, class Patience>
+bool HnswIndex::walk_fused(const QueryView& query, const Scan& scan, Slot left_out, std::size_t k, std::size_t ef,
+                           const Accept& accept, const Patience& patience, Scratch& s) const {
   const Hierarchy& graph = state_->graph;
   const simd::BlockQuery tables = state_->neighbour_codes->prepare(query, s.tables);
   s.visited.reset(graph.slots());
   if (left_out != kNoSlot) s.visited.insert(left_out);
-  walk_codes(graph.layer(0), *state_->neighbour_codes, tables, scan, graph.approach(scan, 1, s), k,
-             state_->reach(k, ef), accept, s);
+  const Slot start = graph.approach(scan, 1, s);
+  const Reach reach = state_->reach(k, ef);
+  if (!walk_codes(graph.layer(0), *state_->neighbour_codes, tables, scan, start, k, reach, accept, patience, s)) {
+    return false;
+  }
   std::sort(s.expanded.begin(), s.expanded.end());
+  return true;
+}
+
+// The nearest k nodes that pass, with exact distances, into s.nearest; false where patience broke the walk off.
+template <class Accept, class Patience>
+bool HnswIndex::walk_nearest(const QueryView& query, Slot left_out, std::size_t k, std::size_t ef, const Accept& accept,
+                             const Patience& patience, Scratch& s) const {
+  const Scan scan = state_->walk().prepare(query, s.query);
+  if (state_->neighbour_codes != nullptr) {
+    if (!walk_fused(query, scan, left_out, k, ef, accept, patience, s)) return false;
+    rerank(query, k, scan.margin, s.expanded, s);
+  } else {
+    s.pool.reset(ef);
+    if (!walk(scan, left_out, accept, patience, s)) return false;
+    rerank(query, k, scan.margin, s.pool.items(), s);
+  }
+  return true;
 }
 
 // Turns s.nearest, exact distances of nodes, into items: each node's own and those of its twins.
@@ -115,27 +175,20 @@ void HnswIndex::search_one(const QueryView& query, const SearchRequest& request,
   const std::size_t k = std::min(request.k, matches - equals);
   const std::size_t ef = std::max(request.ef, k);
   const Bitset& slots = passing != nullptr ? *passing : state.table.alive_bits();
-  const Plan plan = request.exact ? Plan{true, 0} : choose_plan(state.table.live(), matches, ef);
-  if (!plan.exact) {
-    const Scan scan = state.walk().prepare(query, s.query);
-    s.pool.reset(ef);
-    const auto attempt = [&](const auto& accept) {
-      if (state.neighbour_codes != nullptr && passing == nullptr) {
-        walk_fused(query, scan, left_out, k, ef, accept, s);
-        rerank(query, k, scan.margin, s.expanded, s);
-      } else {
-        if (!walk(scan, left_out, accept, plan.budget, s)) return;
-        rerank(query, k, scan.margin, s.pool.items(), s);
-      }
-      collect(k, accept, s);
-    };
+  const auto attempt = [&](const auto& accept, const auto& patience) {
+    if (walk_nearest(query, left_out, k, ef, accept, patience, s)) collect(k, accept, s);
+    return s.found.size() == k;
+  };
+  if (!request.exact && passing != nullptr) {
+    const Planner planner(plan_costs(), state.table.live(), matches, wanted(ef));
+    if (planner.begins_with_walk() && attempt(AcceptSlots(slots, state.twins), planner)) return;
+    s.found.clear();
+    if (state.codes != nullptr) return coded_search(*state.codes, state.table, query, k, slots, s);
+  } else if (!request.exact && matches > kScanned * ef) {
     // A graph with nothing dead in it needs no test at all.
-    if (passing == nullptr && state.dead == 0) {
-      attempt(AcceptEvery{});
-    } else {
-      attempt(AcceptSlots(slots, state.twins));
+    if (state.dead == 0 ? attempt(AcceptEvery{}, ToTheEnd{}) : attempt(AcceptSlots(slots, state.twins), ToTheEnd{})) {
+      return;
     }
-    if (s.found.size() == k) return;
     s.found.clear();
   }
   exact_search(state.table, query, k + equals, slots, s);
@@ -148,20 +201,20 @@ void HnswIndex::radius_one(const QueryView& query, float radius, const SearchReq
                            std::size_t matches, Scratch& s) const {
   const HnswState& state = *state_;
   const Bitset& slots = passing != nullptr ? *passing : state.table.alive_bits();
-  const Plan plan = request.exact ? Plan{true, 0} : choose_plan(state.table.live(), matches, request.ef);
-  if (!plan.exact) {
+  const auto by_walk = [&] {
+    const Planner planner(plan_costs(), state.table.live(), matches, wanted(request.ef));
+    if (!planner.begins_with_walk()) return false;
     const AcceptSlots accept(slots, state.twins);
     const Scan scan = state.walk().prepare(query, s.query);
     s.pool.reset(request.ef, radius + scan.margin);
-    const std::uint64_t budget = std::min<std::uint64_t>(plan.budget, state.table.live());
-    if (walk(scan, kNoSlot, accept, budget, s) && s.pool.size() < kWalkedBall) {
-      rerank(query, s.pool.size(), scan.margin, s.pool.items(), s);
-      collect(matches, accept, s);
-      const auto beyond = [&](Candidate c) { return !(c.distance() <= radius); };
-      s.found.erase(std::find_if(s.found.begin(), s.found.end(), beyond), s.found.end());
-      return;
-    }
-  }
+    if (!walk(scan, kNoSlot, accept, planner, s) || s.pool.size() >= kWalkedBall) return false;
+    rerank(query, s.pool.size(), scan.margin, s.pool.items(), s);
+    collect(matches, accept, s);
+    const auto beyond = [&](Candidate c) { return !(c.distance() <= radius); };
+    s.found.erase(std::find_if(s.found.begin(), s.found.end(), beyond), s.found.end());
+    return true;
+  };
+  if (!request.exact && (passing != nullptr || matches > kScanned * request.ef) && by_walk()) return;
   exact_radius(state.table, query, radius, slots, s);
 }
 

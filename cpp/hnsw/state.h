@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <span>
 #include <string>
 #include <vector>
@@ -11,6 +12,7 @@
 #include "codec/codec.h"
 #include "codec/space.h"
 #include "core/bitset.h"
+#include "filter/plan.h"
 #include "graph/code_walk.h"
 #include "graph/grow.h"
 #include "graph/hierarchy.h"
@@ -38,6 +40,8 @@ struct HnswState {
   std::size_t dead = 0;  ///< nodes that are not alive
   /// By how much distances grow when their rank doubles: as the logarithm to base 2, under ip in their own unit.
   float spread = 0.0f;
+  mutable std::once_flag costs_measured;
+  mutable PlanCosts costs;
 
   const Space& walk() const {
     if (codes != nullptr) return *codes;

@@ -258,7 +258,10 @@ TEST(grow_makes_a_graph_that_finds_what_is_near) {
   CHECK(hits >= 490, hits);
 }
 
-TEST(beam_search_stops_at_its_budget) {
+TEST(beam_search_stops_when_told) {
+  struct FiveNodes {
+    bool goes_on(std::size_t hops, std::size_t) const { return hops < 5; }
+  };
   const Vectors vectors = Vectors::clustered(500, 4);
   Plane plane(vectors);
   plane.grow(1);
@@ -270,8 +273,8 @@ TEST(beam_search_stops_at_its_budget) {
   const Layer layer = plane.graph.layer(0);
   const AcceptAll all;
   s.need(layer.width);
-  CHECK(!beam_search(ScoreLinks<AcceptAll>(layer, scan, all), 50, s));
-  CHECK(s.cost.distances > 50 && s.cost.distances <= 50 + plane.graph.width(0));
+  CHECK(!beam_search(ScoreLinks<AcceptAll>(layer, scan, all), FiveNodes{}, s));
+  CHECK_EQ(s.cost.hops, 5u);
 }
 
 TEST(grow_reports_progress_and_stops_when_told) {
