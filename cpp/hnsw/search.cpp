@@ -80,7 +80,7 @@ void HnswIndex::collect(std::size_t k, const Accept& accept, Scratch& s) const {
 void HnswIndex::rerank(const QueryView& query, std::size_t k, float margin, std::span<const Candidate> candidates,
                        Scratch& s) const {
   s.nearest.reset(k);
-  if (state_->codes == nullptr) {
+  if (&state_->walk() == &state_->truth()) {
     for (Candidate c : candidates) {
       if (c.passes()) s.nearest.push(Candidate(c.distance(), c.slot()));
     }
@@ -138,9 +138,9 @@ void HnswIndex::search_one(const QueryView& query, const SearchRequest& request,
     if (s.found.size() == k) return;
     s.found.clear();
   }
-  exact_search(state.table, query, k + equals, slots, s);
+  exact_search(state.truth(), query, k + equals, slots, s);
   if (equals == 0) return;
-  std::erase_if(s.found, [&](Candidate c) { return state.table.same_vector(c.slot(), left_out); });
+  std::erase_if(s.found, [&](Candidate c) { return state.equal(c.slot(), left_out); });
   s.found.resize(std::min(s.found.size(), k));
 }
 
@@ -162,7 +162,7 @@ void HnswIndex::radius_one(const QueryView& query, float radius, const SearchReq
       return;
     }
   }
-  exact_radius(state.table, query, radius, slots, s);
+  exact_radius(state.truth(), query, radius, slots, s);
 }
 
 }  // namespace annlib
