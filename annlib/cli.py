@@ -72,11 +72,8 @@ def _build_arguments(parser: argparse.ArgumentParser) -> None:
     add("--ids", metavar="FILE.npy", help="integers or strings, one a vector (default: 0, 1, 2 …)")
     add("--M", type=int, default=16, help="edges a node and level (default: %(default)s)")
     add("--ef-construction", type=int, default=200, help="effort of the build (default: %(default)s)")
-    add(
-        "--codec",
-        default="auto",
-        help="how the graph walk sees vectors, as int8 or rabitq:2 (default: %(default)s)",
-    )
+    add("--codec", help="how searches see vectors, as int8 or rabitq:2 (default: auto; flat: the vectors)")
+    add("--no-keep-vectors", dest="keep_vectors", action="store_false", help="keep their codes alone")
     add("--layout", default="auto", help="of the graph: plain or fused (default: %(default)s)")
     add("--dtype", help="type to store (default: that of the file)")
     add("--seed", type=int, default=0, help="(default: %(default)s)")
@@ -115,10 +112,13 @@ def _build(args: argparse.Namespace) -> int:
     ids = None if args.ids is None else _read_ids(args.ids)
     metric = args.metric or datasets.file_metric(args.vectors) or "l2"
     start = time.perf_counter()
+    exact = args.kind == "flat" and args.keep_vectors
+    codec = args.codec or ("float32" if exact else "auto")
     index: annlib.Index
     if args.kind == "flat":
-        index = annlib.FlatIndex(vectors.shape[-1], metric)
-        index.add(vectors, ids, threads=args.threads)
+        index = annlib.FlatIndex.build(
+            vectors, ids, metric=metric, codec=codec, keep_vectors=args.keep_vectors, threads=args.threads
+        )
     else:
         index = annlib.HNSWIndex.build(
             vectors,
@@ -126,7 +126,8 @@ def _build(args: argparse.Namespace) -> int:
             metric=metric,
             M=args.M,
             ef_construction=args.ef_construction,
-            codec=args.codec,
+            codec=codec,
+            keep_vectors=args.keep_vectors,
             layout=args.layout,
             dtype=args.dtype,
             seed=args.seed,

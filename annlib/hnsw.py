@@ -44,6 +44,9 @@ class HNSWIndex(Index):
         The graph is a function of the set of (id, vector), the parameters and the seed.
     bits : int, optional
         Of a dimension's code, 1 to 8, for the codec "rabitq" alone; default: 4. "rabitq:2" is another way to say it.
+    keep_vectors : bool
+        False keeps their codes alone, once they are in the graph (see `Index`): memory is that of codes and links.
+        ValueError for the codec "float32", which has no codes; "auto" is "int8" then.
     """
 
     kind = "hnsw"
@@ -60,6 +63,7 @@ class HNSWIndex(Index):
         seed: int = 0,
         bits: int | None = None,
         layout: str = "auto",
+        keep_vectors: bool = True,
     ) -> None:
         if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed < 2**64:
             raise ValueError(f"seed must be a whole number from 0 to 2**64 - 1, got {seed!r}")
@@ -72,7 +76,7 @@ class HNSWIndex(Index):
         self._layout = layout
         self._calibrations: dict[int, Calibration] = {}
         self._target: float | None = None
-        super().__init__(dim, metric, dtype)
+        super().__init__(dim, metric, dtype, keep_vectors)
 
     def _make_core(self, dtype: str) -> CoreHnsw:
         return CoreHnsw(
@@ -84,6 +88,7 @@ class HNSWIndex(Index):
             self._codec,
             self._seed,
             self._layout,
+            self._keep_vectors,
         )
 
     @classmethod
@@ -101,6 +106,7 @@ class HNSWIndex(Index):
         seed: int = 0,
         bits: int | None = None,
         layout: str = "auto",
+        keep_vectors: bool = True,
         target: float | None = None,
         progress: Progress = False,
         threads: int | None = None,
@@ -112,8 +118,11 @@ class HNSWIndex(Index):
         `threads` changes the result.
         """
         block = as_vectors(vectors, "vectors")
-        index = cls(block.shape[1], metric, M, ef_construction, codec, dtype, seed, bits, layout)
+        index = cls(
+            block.shape[1], metric, M, ef_construction, codec, dtype, seed, bits, layout, keep_vectors
+        )
         index.add(block, ids, attributes, progress=progress, threads=threads)
+        index._drop_vectors(threads)
         if target is not None:
             index._target = _as_recall(target, "target")
             if len(index):
@@ -124,6 +133,8 @@ class HNSWIndex(Index):
         self, queries: ArrayLike | None = None, k: int = 10, *, threads: int | None = None
     ) -> Calibration:
         """Measure recall@k against exact search at growing ef_search, and keep what each recall needs.
+
+        With ``keep_vectors=False`` the exact search is one of all codes: what codes lose is not part of such a recall.
 
         Parameters
         ----------
@@ -186,18 +197,17 @@ class HNSWIndex(Index):
             "duplicates": counts["twins"],
             "levels": counts["levels"],
             "mean_degree": counts["links"] / max(1, len(self)),
-            "vector_bytes": counts["vector_bytes"],
-            "code_bytes": counts["code_bytes"],
             "graph_bytes": counts["graph_bytes"],
             "calibrated_k": sorted(self._calibrations),
         }
 
     def __repr__(self) -> str:
         layout = ", layout='fused'" if self._core.layout == "fused" else ""
+        kept = "" if self._keep_vectors else ", codes only"
         asked = f" ({self._codec})" if self._codec != self._core.codec else ""
         return (
             f"HNSWIndex(dim={self._dim}, metric={self._metric!r}, dtype={self._core.dtype!r}, size={len(self)}, "
-            f"M={self._m}, ef_construction={self._ef_construction}, codec={self._core.codec!r}{asked}{layout}, "
+            f"M={self._m}, ef_construction={self._ef_construction}, codec={self._core.codec!r}{asked}{kept}{layout}, "
             f"seed={self._seed})"
         )
 
