@@ -16,7 +16,7 @@ from .hnsw import HNSWIndex
 from .index import Index
 from .machine import cpu_features, list_codecs, list_metrics, set_num_threads
 from .persistence import info, load, verify
-from .results import RadiusResult, SearchResult
+from .results import RadiusResult, Repair, SearchResult
 
 __version__ = "0.1.0"
 
@@ -26,6 +26,7 @@ __all__ = [
     "HNSWIndex",
     "Index",
     "RadiusResult",
+    "Repair",
     "SearchResult",
     "VersionError",
     "__version__",

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "core/slot_hash.h"
+#include "graph/repair.h"
 #include "hnsw/params.h"
 #include "hnsw/state.h"
 #include "index/index.h"
@@ -43,6 +44,10 @@ class HnswIndex final : public Index {
   /// The ids of the items whose nodes no walk needs on its way down, for they are on the bottom layer alone: those that
   /// a search can leave out (SearchRequest::left_out).
   std::vector<std::int64_t> bottom_ids() const;
+  /// Mends the bottom layer for queries like these: see graph/repair.h, with neighbourhoods of k (2 to kNeighbourhood)
+  /// nodes, found exactly. Links that it makes are links as any other: what is added later may replace them, and
+  /// compact() makes a graph without them. ValueError as search() has it, and for k.
+  RepairCounts repair(const VectorBlock& queries, std::size_t k, int threads, const Progress& progress);
 
   /// CorruptError for whatever in the file does not fit together.
   static std::unique_ptr<HnswIndex> open(const std::shared_ptr<const storage::Container>& file);
@@ -108,6 +113,9 @@ class HnswIndex final : public Index {
   void refresh_codes(int threads);
   void probe_sample(std::size_t changes, int threads);
   Grower::Publish publisher();
+  // repair.cpp
+  std::vector<Neighbourhood> neighbourhoods(const VectorBlock& queries, std::size_t k, int threads,
+                                            const Progress& progress) const;
   auto content_hash() const {
     return [this](Slot slot) { return state_->table.content_hash(slot); };
   }
