@@ -16,6 +16,7 @@ from .hnsw import HNSWIndex
 from .index import Index
 from .machine import cpu_features, list_codecs, list_metrics, set_num_threads
 from .persistence import info, load, verify
+from .report import Report
 from .results import RadiusResult, Repair, SearchResult
 
 __version__ = "0.1.0"
@@ -27,6 +28,7 @@ __all__ = [
     "Index",
     "RadiusResult",
     "Repair",
+    "Report",
     "SearchResult",
     "VersionError",
     "__version__",

@@ -13,6 +13,8 @@ from ._progress import Progress, reporter
 from .arrays import as_count, as_queries, as_threads, as_vectors, codec_name
 from .calibration import Calibration, measure
 from .index import Index, core_progress
+from .report import Report
+from .report import measure as report_on
 from .results import Repair
 
 _log = logging.getLogger("annlib")
@@ -195,6 +197,40 @@ class HNSWIndex(Index):
         core_threads = as_threads(threads)
         with self._write_lock, reporter(progress, 2 * len(block), "HNSWIndex.repair") as report:
             return Repair(*self._core.repair(block, k, core_threads, core_progress(progress, report)))
+
+    def report(
+        self, queries: ArrayLike, k: int = 10, ef_search: int | None = None, *, threads: int | None = None
+    ) -> Report:
+        """How far queries are from the data, how hard they are, and how much of theirs a search finds.
+
+        Parameters
+        ----------
+        queries : array_like, shape (n, dim) or (dim,)
+            At most 1,000 are used, and as many stored vectors, each as though it had never been added, for comparison.
+            Each of both costs a comparison with every vector.
+        k : int
+        ef_search : int, optional
+            Default: as for `search`.
+
+        Returns
+        -------
+        Report
+            `print` it. `distance_ratio` says in one number how far the queries are from the data.
+
+        Raises
+        ------
+        ValueError
+            Wrong shape, dim or dtype; NaN or infinity; no queries; an index without two different vectors.
+        """
+        block = np.atleast_2d(as_queries(queries, self._dim))
+        k = as_count(k, "k")
+        if len(block) == 0:
+            raise ValueError("queries must be at least one vector to report on")
+        if len(self) == 0:
+            raise ValueError("a report needs an index of at least two different vectors")
+        core_threads = as_threads(threads)
+        with self._write_lock:  # all of it is measured on one state of the index
+            return report_on(self._core, block, k, self._effort(ef_search, None, block, k), core_threads)
 
     def _effort(self, ef_search: int | None, recall: float | None, queries: NDArray[Any], k: int) -> int:
         if ef_search is not None:
