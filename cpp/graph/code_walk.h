@@ -13,8 +13,8 @@
 namespace annlib {
 
 /// When a walk over codes ends: with the k-th nearest distance found so far at d, once no estimate is below
-/// times * d + plus, and not before `least` nodes that pass were expanded. The larger, the more is found. With `most` of
-/// them it ends in any case.
+/// times * d + plus, and not before `least` nodes that pass were expanded. The larger, the more is found. With `most`
+/// of them it ends in any case.
 struct Reach {
   float times = 1.0f, plus = 0.0f;
   std::size_t least = 0, most = std::numeric_limits<std::size_t>::max();
