@@ -16,7 +16,8 @@ from .hnsw import HNSWIndex
 from .index import Index
 from .machine import cpu_features, list_codecs, list_metrics, set_num_threads
 from .persistence import info, load, verify
-from .results import RadiusResult, SearchResult
+from .report import Report
+from .results import RadiusResult, Repair, SearchResult
 
 __version__ = "0.1.0"
 
@@ -26,6 +27,8 @@ __all__ = [
     "HNSWIndex",
     "Index",
     "RadiusResult",
+    "Repair",
+    "Report",
     "SearchResult",
     "VersionError",
     "__version__",

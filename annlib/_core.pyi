@@ -141,6 +141,15 @@ class HnswIndex(Index):
     ) -> tuple[NDArray[np.int64], NDArray[np.float32], Any, _Cost]:
         """As `search` with the vectors of some of `bottom_ids`, as though neither they nor their equals were there."""
 
+    def repair(
+        self,
+        queries: NDArray[Any],
+        k: int,
+        threads: int,
+        progress: Callable[[int, int], object] | None,
+    ) -> tuple[int, int, int, int]:
+        """Distinct neighbourhoods, how many were broken, links made, lists that got them."""
+
     def counts(self) -> _Counts: ...
 
 class Section:

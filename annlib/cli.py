@@ -1,4 +1,4 @@
-"""The command ``annlib``: build, search, info, verify, tune, bench and demo.
+"""The command ``annlib``: build, search, info, verify, tune, report, bench and demo.
 
 Exit status: 0 for success, 1 where the work failed (one line on standard error says why), 2 for wrong usage.
 """
@@ -56,6 +56,12 @@ def build_parser() -> argparse.ArgumentParser:
     tune.add_argument("--queries", metavar="FILE", help="like those to come (default: a sample of the index)")
     tune.add_argument("-k", "--k", type=int, default=10, help="neighbours (default: %(default)s)")
     tune.add_argument("--threads", type=int, help="(default: all cores)")
+    report = command("report", _report, "tell how far queries are from an index's data, and what is found")
+    report.add_argument("index", type=Path)
+    report.add_argument("queries", help=".npy, .fvecs, .bvecs, or .hdf5 (its array test)")
+    report.add_argument("-k", "--k", type=int, default=10, help="neighbours (default: %(default)s)")
+    report.add_argument("--ef-search", type=int, metavar="N", help="effort")
+    report.add_argument("--threads", type=int, help="(default: all cores)")
     _bench_arguments(command("bench", _bench, "measure annlib beside other libraries"))
     demo.add_arguments(
         command("demo", demo.run, "search 10,000 arXiv papers, no network and no files needed")
@@ -215,6 +221,15 @@ def _tune(args: argparse.Namespace) -> int:
     reached = [target for target in _TARGETS if target <= max(found.recall)]
     print_table(["recall", "ef_search"], [[target, found.ef_for(target)] for target in reached], "stored")
     print(f"{args.index}: calibrated for k = {args.k}")
+    return 0
+
+
+def _report(args: argparse.Namespace) -> int:
+    index = annlib.load(args.index)
+    if not isinstance(index, annlib.HNSWIndex):
+        raise ValueError(f"{args.index}: {type(index).__name__} is exact, there is nothing to report on")
+    queries = datasets.read_vectors(args.queries, key="test")
+    print(index.report(queries, args.k, args.ef_search, threads=args.threads))
     return 0
 
 

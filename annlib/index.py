@@ -128,7 +128,7 @@ class Index(ABC):
             try:
                 with reporter(progress, len(block), f"{type(self).__name__}.add") as report:
                     core.add(
-                        block, keys, on_conflict == "update", core_threads, _core_progress(progress, report)
+                        block, keys, on_conflict == "update", core_threads, core_progress(progress, report)
                     )
             except BaseException:
                 self._strings = before
@@ -230,11 +230,11 @@ class Index(ABC):
         """Rebuild from the live items alone.
 
         Afterwards the index, and its `digest`, depend on nothing but the set of (id, vector), the parameters and the
-        seed: not on the order of arrival, earlier deletions, or threads. With ``keep_vectors=False`` it is rebuilt from
-        the codes, which stay as they are: it depends on them then, and on what their codec has learnt from.
+        seed: not on the order of arrival, earlier deletions or repairs, or threads. With ``keep_vectors=False`` it is
+        rebuilt from the codes, which stay as they are: it depends on them then, and on what their codec learnt from.
         """
         with self._write_lock, reporter(progress, len(self), f"{type(self).__name__}.compact") as report:
-            self._core.compact(as_threads(threads), _core_progress(progress, report))
+            self._core.compact(as_threads(threads), core_progress(progress, report))
             if self._strings is not None:
                 self._strings.keep_only(self._core.ids().tolist())
 
@@ -441,7 +441,7 @@ def _as_they_are(keys: IntArray) -> NDArray[Any]:
     return keys
 
 
-def _core_progress(progress: Progress, report: Callable[[int], None]) -> Callable[[int, int], None] | None:
+def core_progress(progress: Progress, report: Callable[[int], None]) -> Callable[[int, int], None] | None:
     """The core's callback, which counts steps of its own total; None where nobody listens."""
     if progress is False:
         return None

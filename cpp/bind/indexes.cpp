@@ -290,6 +290,20 @@ void bind_indexes(py::module_& m) {
           "search_left_out", &search_left_out, py::arg("ids"), py::arg("k"), py::arg("ef"), py::arg("threads"),
           py::arg("exact"),
           "search() with the vectors of some of bottom_ids(), each as though neither it nor what equals it were there.")
+      .def(
+          "repair",
+          [](HnswIndex& index, const py::array& queries, std::size_t k, int threads, const py::object& progress) {
+            const VectorBlock block = block_of(queries, "queries");
+            const Progress report = progress_of(progress);
+            RepairCounts counts;
+            {
+              Release release;
+              counts = index.repair(block, k, threads, report);
+            }
+            return py::make_tuple(counts.neighbourhoods, counts.broken, counts.links, counts.lists);
+          },
+          py::arg("queries"), py::arg("k"), py::arg("threads"), py::arg("progress"),
+          "Distinct neighbourhoods, how many were broken, links made, lists that got them.")
       .def("counts", [](const HnswIndex& index) {
         HnswIndex::Counts counts;
         {

@@ -45,8 +45,7 @@ simd::BlockQuery NeighbourCodes::prepare(const QueryView& query, QueryBuffer& bu
   const std::int32_t below = k.sign_tables(levels, padded, tables);
   // <s, Rq> = 2 (what set bits add) - (what all would add)
   const float step = largest / kQueryLevels;
-  return {tables, padded / 4, 2.0f * step,
-          step * static_cast<float>(2 * below - total)};
+  return {tables, padded / 4, 2.0f * step, step * static_cast<float>(2 * below - total)};
 }
 
 void NeighbourCodes::encode(const Space& rows, Slot node, const Slot* neighbours, std::uint32_t degree,

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "core/slot_hash.h"
+#include "graph/repair.h"
 #include "hnsw/params.h"
 #include "hnsw/state.h"
 #include "index/index.h"
@@ -45,6 +46,10 @@ class HnswIndex final : public Index {
   std::vector<std::int64_t> bottom_ids() const;
   /// The vectors of `ids` as float32, as near as they are known: (ids, dim). KeyError for an unknown id.
   void load(std::span<const std::int64_t> ids, float* out) const;
+  /// Mends the bottom layer for queries like these: see graph/repair.h, with neighbourhoods of k (2 to kNeighbourhood)
+  /// nodes, found exactly. Links that it makes are links as any other: what is added later may replace them, and
+  /// compact() makes a graph without them. ValueError as search() has it, and for k.
+  RepairCounts repair(const VectorBlock& queries, std::size_t k, int threads, const Progress& progress);
 
   /// CorruptError for whatever in the file does not fit together.
   static std::unique_ptr<HnswIndex> open(const std::shared_ptr<const storage::Container>& file);
@@ -111,6 +116,9 @@ class HnswIndex final : public Index {
   void refresh_codes(int threads);
   void probe_sample(std::size_t changes, int threads);
   Grower::Publish publisher();
+  // repair.cpp
+  std::vector<Neighbourhood> neighbourhoods(const VectorBlock& queries, std::size_t k, int threads,
+                                            const Progress& progress) const;
   auto content_hash() const {
     return [this](Slot slot) { return state_->content_hash(slot); };
   }

@@ -26,11 +26,13 @@ std::size_t HnswState::memory_bytes() const {
 }
 
 Reach HnswState::reach(std::size_t k, std::size_t ef) const {
+  // Far from all the data, distances hardly grow with the rank, and a factor on them takes in everything.
+  constexpr std::size_t kMostForEf = 8;
   const float doublings = std::log2(static_cast<float>(ef) / static_cast<float>(2 * k));
   const float error =
       codes && !codes_alone ? codes->error() : 0.0f;  // by which the k-th distance may well be too small
-  if (table.metric() == Metric::ip) return {1.0f, spread * doublings + error, ef};
-  return {std::exp2(spread * doublings), error, 0};
+  if (table.metric() == Metric::ip) return {1.0f, spread * doublings + error, ef, kMostForEf * ef};
+  return {std::exp2(spread * doublings), error, 0, kMostForEf * ef};
 }
 
 void HnswState::measure_spread(const Space& space, std::span<const Slot> nodes) {
