@@ -142,7 +142,7 @@ void HnswIndex::collect(std::size_t k, const Accept& accept, Scratch& s) const {
 void HnswIndex::rerank(const QueryView& query, std::size_t k, float margin, std::span<const Candidate> candidates,
                        Scratch& s) const {
   s.nearest.reset(k);
-  if (&state_->walk() == &state_->truth()) {
+  if (!state_->reranks()) {
     for (Candidate c : candidates) {
       if (c.passes()) s.nearest.push(Candidate(c.distance(), c.slot()));
     }
@@ -185,7 +185,7 @@ void HnswIndex::search_one(const QueryView& query, const SearchRequest& request,
     const Planner planner(plan_costs(), state.table.live(), matches, wanted(ef));
     if (planner.begins_with_walk() && attempt(AcceptSlots(slots, state.twins), planner)) return;
     s.found.clear();
-    if (&state.walk() != &state.truth()) return coded_search(*state.codes, state.table, query, k, slots, s);
+    if (state.reranks()) return coded_search(*state.codes, state.table, query, k, slots, s);
   } else if (!request.exact && matches > kScanned * ef) {
     // A graph with nothing dead in it needs no test at all.
     if (state.dead == 0 ? attempt(AcceptEvery{}, ToTheEnd{}) : attempt(AcceptSlots(slots, state.twins), ToTheEnd{})) {

@@ -60,6 +60,8 @@ struct HnswState {
     if (codes_alone) return *codes;
     return stored;
   }
+  /// Whether walks go by codes whose results are ranked again.
+  bool reranks() const { return codes != nullptr && !codes_alone; }
   bool equal(Slot a, Slot b) const { return codes_alone ? codes->same_code(a, b) : table.same_vector(a, b); }
   std::uint64_t content_hash(Slot slot) const {
     return codes_alone ? codes->content_hash(slot) : table.content_hash(slot);
