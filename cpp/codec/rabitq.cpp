@@ -1,27 +1,26 @@
 #include "codec/rabitq.h"
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
 #include <cstring>
 
 namespace annlib {
 namespace {
 
-// The rotation is a function of the dimension and this: part of the file format.
-constexpr std::uint64_t kRotationSeed = 0x5261426974510001ull;
+// Of the bound, in deviations: nineteen of twenty errors of the worst code, were they normal.
+constexpr double kDeviations = 2.0;
 
-// e0 of the bound.
-constexpr double kConfidence = 1.9;
-
-// Rows that the parameters of the bound are measured on.
+// Rows that errors are measured on.
 constexpr std::size_t kMeasuredRows = 2048;
 
-// The best step of a uniform quantiser of 1 to 8 bits for a normal distribution, in standard deviations (Max,
-// "Quantizing for minimum distortion", IRE Trans. 1960, and its continuation). Vectors differ, so the steps around it
-// are tried.
-constexpr double kNormalSteps[] = {1.0, 0.9957, 0.5860, 0.3352, 0.1881, 0.1041, 0.0569, 0.0308};
-constexpr int kFirstTwentieth = 12, kLastTwentieth = 25;  // steps tried: 0.60 to 1.25 times that
+// Steps tried, 0.60 to 1.25 times the best one of a normal distribution: vectors differ.
+constexpr int kFirstTwentieth = 12, kLastTwentieth = 25;
+
+// Of a vector's length: errors that are not worth learning anew for.
+constexpr double kRoundingError = 0.01;
+
+// Half's limit.
+constexpr double kMostHalf = 65504.0;
 
 double product(const float* a, const float* b, std::size_t n) {
   double sum = 0;
@@ -29,20 +28,26 @@ double product(const float* a, const float* b, std::size_t n) {
   return sum;
 }
 
+double middle(std::uint32_t bits) { return 0.5 * ((1u << bits) - 1); }
+
 }  // namespace
 
 /// A vector on its way to a code.
 struct RabitqCodec::Direction {
-  std::vector<float> residual, rotated;  ///< o - c and r
-  std::vector<std::uint8_t> code;        ///< u
-  double norm2 = 0;                      ///< |r|^2
-  double along = 0;                      ///< <x, r>
-  double length2 = 0;                    ///< |x|^2
+  std::vector<float> residual, coordinates;  ///< o - c and r
+  std::vector<float> magnitudes;             ///< |r_i| / s_i
+  std::vector<std::uint16_t> code;           ///< u
+  double norm2 = 0;                          ///< |o - c|^2
+  double kept2 = 0;                          ///< |r|^2
+  double along = 0;                          ///< <x, r>
+  double length2 = 0;                        ///< |x|^2
 
-  /// |o - c| sqrt(1 / cos^2 - 1)
-  double spread() const {
-    return along > 0 ? std::sqrt(norm2 * std::max(0.0, norm2 * length2 / (along * along) - 1.0)) : 0.0;
-  }
+  /// f
+  double factor() const { return along > 0 ? kept2 / along : 0.0; }
+  /// What the coordinates without bits leave out.
+  double dropped2() const { return std::max(0.0, norm2 - kept2); }
+  /// |f x - r|^2, and what is left out.
+  double error2() const { return std::max(0.0, factor() * factor() * length2 - kept2) + dropped2(); }
 };
 
 RabitqCodec::RabitqCodec(Metric metric, std::uint32_t dim, std::uint32_t bits)
@@ -50,24 +55,58 @@ RabitqCodec::RabitqCodec(Metric metric, std::uint32_t dim, std::uint32_t bits)
       metric_(metric),
       dim_(dim),
       bits_(bits),
-      width_(std::bit_ceil(bits)),
-      rotation_(dim, kRotationSeed),
-      row_bytes_(rotation_.padded() * width_ / 8),
-      centroid_(dim, 0.0f) {}
+      centroid_(dim, 0.0f),
+      axes_(dim, bits),
+      errors_(axes_.bits().size(), 0.0f) {
+  row_bytes_ = axes_.padded() * bits / 8;
+  derive();
+}
+
+void RabitqCodec::derive() {
+  const std::vector<std::uint32_t>& bits = axes_.bits();
+  steps_.resize(axes_.kept());
+  for (std::uint32_t i = 0; i < axes_.kept(); ++i) {
+    const std::uint32_t group = i / kGroupDims;
+    steps_[i] = static_cast<float>(kNormalSteps[bits[group]]) * axes_.deviations()[group];
+  }
+  planes_.clear();
+  std::uint32_t offset = 0;
+  for (const std::uint32_t width : {8u, 4u, 2u, 1u}) {
+    Plane plane{width, offset, 0, {}};
+    for (std::uint32_t i = 0; i < axes_.kept(); ++i) {
+      const std::uint32_t b = bits[i / kGroupDims];
+      if ((b & width) != 0) plane.fields.push_back({i, b & (width - 1)});
+    }
+    // Whole bytes: all but the fields of one bit come in groups of such, and the row is a whole number of them.
+    plane.bytes = static_cast<std::uint32_t>(plane.fields.size()) * width / 8;
+    offset += plane.bytes;
+    if (plane.bytes > 0) planes_.push_back(std::move(plane));
+  }
+}
 
 std::vector<float> RabitqCodec::params() const {
   std::vector<float> all(centroid_);
-  all.push_back(radius_);
-  all.push_back(spread_);
+  all.insert(all.end(), {unit_, radius_, worst_});
+  all.insert(all.end(), errors_.begin(), errors_.end());
+  axes_.append(all);
   return all;
 }
 
 bool RabitqCodec::restore(std::span<const float> params) {
-  if (params.size() != std::size_t{dim_} + 2) return false;
+  const std::size_t scalars = std::size_t{dim_} + 3;
+  if (params.size() < scalars + errors_.size()) return false;
   centroid_.assign(params.begin(), params.begin() + dim_);
-  radius_ = params[dim_];
-  spread_ = params[dim_ + 1];
-  return radius_ >= 0 && spread_ >= 0;
+  unit_ = params[dim_];
+  radius_ = params[dim_ + 1];
+  worst_ = params[dim_ + 2];
+  const auto errors = params.subspan(scalars, errors_.size());
+  errors_.assign(errors.begin(), errors.end());
+  int exponent;
+  const bool fits = std::frexp(unit_, &exponent) == 0.5f && radius_ >= 0 && worst_ >= 0 &&
+                    std::all_of(errors_.begin(), errors_.end(), [](float e) { return e >= 0; }) &&
+                    axes_.restore(params.subspan(scalars + errors_.size()));
+  if (fits) derive();
+  return fits;
 }
 
 void RabitqCodec::train(const float* sample, std::size_t n) {
@@ -76,43 +115,75 @@ void RabitqCodec::train(const float* sample, std::size_t n) {
     for (std::uint32_t d = 0; d < dim_; ++d) sum[d] += sample[i * dim_ + d];
   }
   for (std::uint32_t d = 0; d < dim_; ++d) centroid_[d] = static_cast<float>(sum[d] / static_cast<double>(n));
-  double radius2 = 0, spread = 0;
-  Direction direction;
-  for (std::size_t i = 0; i < std::min(n, kMeasuredRows); ++i) {
-    quantize(sample + i * dim_, direction);
-    radius2 = std::max(radius2, direction.norm2);
-    spread = std::max(spread, direction.spread());
-  }
-  radius_ = static_cast<float>(std::sqrt(radius2));
-  spread_ = static_cast<float>(spread);
+  axes_.learn(sample, n, centroid_.data());
+  derive();
+  measure(sample, std::min(n, kMeasuredRows));
 }
 
-// The paper enumerates all scales of r at which a field changes; steps of a twentieth come within a few hundredths of
+void RabitqCodec::measure(const float* sample, std::size_t n) {
+  std::vector<double> group2(errors_.size());
+  double radius2 = 0, worst2 = 0, constant2 = 0, dropped2 = 0;
+  Direction direction;
+  for (std::size_t row = 0; row < n; ++row) {
+    quantize(sample + row * dim_, direction);
+    for (std::uint32_t i = 0; i < axes_.kept(); ++i) {
+      const std::uint32_t group = i / kGroupDims;
+      const double x = steps_[i] * (direction.code[i] - middle(axes_.bits()[group]));
+      group2[group] += std::pow(direction.factor() * x - direction.coordinates[i], 2);
+    }
+    dropped2 += direction.dropped2();
+    radius2 = std::max(radius2, direction.norm2);
+    worst2 = std::max(worst2, direction.error2());
+    constant2 += std::pow(constant(direction), 2);
+  }
+  const auto rows = static_cast<double>(n);
+  const std::size_t kept = axes_.kept() / kGroupDims;
+  for (std::size_t g = 0; g < group2.size(); ++g) {
+    const double of_group = g < kept ? group2[g] : dropped2 / static_cast<double>(group2.size() - kept);
+    errors_[g] = static_cast<float>(std::sqrt(of_group / (rows * kGroupDims)));
+  }
+  radius_ = static_cast<float>(std::sqrt(radius2));
+  worst_ = static_cast<float>(std::sqrt(worst2));
+  const double typical = std::clamp(std::sqrt(constant2 / rows), 0x1p-100, 0x1p100);
+  unit_ = std::ldexp(1.0f, std::ilogb(typical));
+}
+
+// The papers enumerate all scales of r at which a field changes; steps of a twentieth come within a few hundredths of
 // the angle that it finds.
 void RabitqCodec::quantize(const float* vector, Direction& direction) const {
-  const std::uint32_t n = rotation_.padded();
+  const std::uint32_t n = axes_.kept();
+  const std::vector<std::uint32_t>& bits = axes_.bits();
   direction.residual.resize(dim_);
-  direction.rotated.resize(n);
+  direction.coordinates.resize(axes_.padded());
+  direction.magnitudes.resize(n);
   direction.code.assign(n, 0);
-  direction.along = direction.length2 = 0;
   for (std::uint32_t d = 0; d < dim_; ++d) direction.residual[d] = vector[d] - centroid_[d];
-  const float* r = direction.rotated.data();
-  rotation_.apply(direction.residual.data(), direction.rotated.data());
-  direction.norm2 = product(r, r, n);
-  if (!(direction.norm2 > 0)) return;
+  axes_.apply(direction.residual.data(), direction.coordinates.data());
+  const float* r = direction.coordinates.data();
+  direction.norm2 = product(direction.residual.data(), direction.residual.data(), dim_);
+  direction.kept2 = product(r, r, n);
+  direction.along = direction.length2 = 0;
+  // The vector's own scale, in standard deviations.
+  double scale2 = 0;
+  for (std::uint32_t i = 0; i < n; ++i) {
+    direction.magnitudes[i] = steps_[i] > 0 ? std::fabs(r[i]) / steps_[i] : 0.0f;
+    const double deviations = direction.magnitudes[i] * kNormalSteps[bits[i / kGroupDims]];
+    scale2 += deviations * deviations / n;
+  }
+  if (!(scale2 > 0) || !std::isfinite(scale2)) return;
 
-  const int top = (1 << (bits_ - 1)) - 1;  // fields are a sign and 0 ... top, which stand for 1/2 ... top + 1/2
-  const auto level = [top](double magnitude, double scale) {
-    return std::min(top, static_cast<int>(magnitude * scale));
+  // Fields are a sign and 0 ... top, which stand for 1/2 ... top + 1/2.
+  const auto level = [&](std::uint32_t i, double scale) {
+    const double top = (1u << (bits[i / kGroupDims] - 1)) - 1;
+    return static_cast<std::uint32_t>(std::min(top, direction.magnitudes[i] * scale));
   };
-  const double step = kNormalSteps[bits_ - 1] * std::sqrt(direction.norm2 / n);
   double best_scale = 0, best = -1;
   for (int twentieth = kFirstTwentieth; twentieth <= kLastTwentieth; ++twentieth) {
-    const double scale = 20.0 / (twentieth * step);
+    const double scale = 20.0 / (twentieth * std::sqrt(scale2));
     double along = 0, length2 = 0;
     for (std::uint32_t i = 0; i < n; ++i) {
-      const double magnitude = std::fabs(r[i]), x = level(magnitude, scale) + 0.5;
-      along += magnitude * x;
+      const double x = steps_[i] * (level(i, scale) + 0.5);
+      along += std::fabs(r[i]) * x;
       length2 += x * x;
     }
     if (along * along > best * length2) {
@@ -121,61 +192,99 @@ void RabitqCodec::quantize(const float* vector, Direction& direction) const {
       direction.along = along;
       direction.length2 = length2;
     }
-    if (top == 0) break;  // a sign has no scale
+    if (bits.front() == 1) break;  // a sign has no scale
   }
   for (std::uint32_t i = 0; i < n; ++i) {
-    const int m = level(std::fabs(r[i]), best_scale);
-    direction.code[i] = static_cast<std::uint8_t>(std::signbit(r[i]) ? top - m : top + 1 + m);
+    const std::uint32_t half = 1u << (bits[i / kGroupDims] - 1), m = level(i, best_scale);
+    direction.code[i] = static_cast<std::uint16_t>(std::signbit(r[i]) ? half - 1 - m : half + m);
   }
+}
+
+double RabitqCodec::constant(const Direction& direction) const {
+  return metric_ == Metric::l2 ? direction.norm2 : -product(centroid_.data(), direction.residual.data(), dim_);
 }
 
 bool RabitqCodec::encode(const float* vector, std::byte* code) const {
   Direction direction;
   quantize(vector, direction);
   std::memset(code, 0, row_bytes_);
-  auto* bytes = reinterpret_cast<std::uint8_t*>(code);
-  const std::uint8_t* u = direction.code.data();
-  for (std::uint32_t shift = 0; shift < 8; shift += width_, u += row_bytes_) {
-    for (std::uint32_t j = 0; j < row_bytes_; ++j) bytes[j] |= static_cast<std::uint8_t>(u[j] << shift);
+  for (const Plane& plane : planes_) {
+    auto* bytes = reinterpret_cast<std::uint8_t*>(code) + plane.offset;
+    const std::uint32_t mask = (1u << plane.width) - 1;
+    for (std::uint32_t e = 0; e < plane.fields.size(); ++e) {
+      const Field field = plane.fields[e];
+      const std::uint32_t bits = direction.code[field.coordinate] >> field.shift & mask;
+      bytes[e % plane.bytes] |= static_cast<std::uint8_t>(bits << e / plane.bytes * plane.width);
+    }
   }
-  const bool l2 = metric_ == Metric::l2;
-  const double rescale = direction.along > 0 ? direction.norm2 / direction.along : 0.0;
-  const double constant = l2 ? direction.norm2 : -product(centroid_.data(), direction.residual.data(), dim_);
-  const float tail[] = {static_cast<float>(constant), static_cast<float>((l2 ? -2.0 : -1.0) * rescale)};
-  std::memcpy(code + row_bytes_, tail, sizeof tail);
-  return std::sqrt(direction.norm2) <= 2.0 * radius_;
+  const double weight = metric_ == Metric::l2 ? -2.0 : -1.0;
+  const float tail[] = {static_cast<float>(std::clamp(constant(direction) / unit_, -kMostHalf, kMostHalf)),
+                        static_cast<float>(std::max(weight * direction.factor(), -kMostHalf))};
+  std::uint16_t halves[2];
+  simd::kernels().float_to_half(tail, 2, halves);
+  std::memcpy(code + row_bytes_, halves, sizeof halves);
+  // A vector of a kind that the axes do not know may be short enough and yet lie outside of them.
+  return std::sqrt(direction.norm2) <= 2.0 * radius_ &&
+         std::sqrt(direction.error2()) <= 2.0 * worst_ + kRoundingError * radius_;
 }
 
-// c + f P^-1 x
+// c + f P' x
 bool RabitqCodec::decode(const std::byte* code, float* vector) const {
+  std::uint16_t halves[2];
   float tail[2];
-  std::memcpy(tail, code + row_bytes_, sizeof tail);
-  const float rescale = tail[1] / (metric_ == Metric::l2 ? -2.0f : -1.0f);
-  const auto* bytes = reinterpret_cast<const std::uint8_t*>(code);
-  const std::uint32_t mask = (1u << width_) - 1;
-  const float half = 0.5f * static_cast<float>((1 << bits_) - 1);
-  std::vector<float> rotated(rotation_.padded());
-  for (std::uint32_t i = 0; i < rotation_.padded(); ++i) {
-    const std::uint32_t u = (bytes[i % row_bytes_] >> (i / row_bytes_ * width_)) & mask;
-    rotated[i] = rescale * (static_cast<float>(u) - half);
+  std::memcpy(halves, code + row_bytes_, sizeof halves);
+  simd::kernels().half_to_float(halves, 2, tail);
+  const float factor = tail[1] / (metric_ == Metric::l2 ? -2.0f : -1.0f);
+  std::vector<float> coordinates(axes_.padded());
+  for (const Plane& plane : planes_) {
+    const auto* bytes = reinterpret_cast<const std::uint8_t*>(code) + plane.offset;
+    const std::uint32_t mask = (1u << plane.width) - 1;
+    for (std::uint32_t e = 0; e < plane.fields.size(); ++e) {
+      const auto [i, shift] = plane.fields[e];
+      const std::uint32_t field = bytes[e % plane.bytes] >> e / plane.bytes * plane.width & mask;
+      const double x = std::ldexp(steps_[i] * (field - middle(plane.width)), static_cast<int>(shift));
+      coordinates[i] += factor * static_cast<float>(x);
+    }
   }
-  rotation_.undo(rotated.data(), vector);
+  axes_.undo(coordinates.data(), vector);
   for (std::uint32_t d = 0; d < dim_; ++d) vector[d] += centroid_[d];
   return std::isfinite(tail[0]) && std::isfinite(tail[1]) && simd::kernels().first_nonfinite(vector, dim_) == dim_;
 }
 
 void RabitqCodec::prepare(const float* vector, QueryBuffer& buffer, Scan& scan) const {
   const simd::Kernels& k = simd::kernels();
-  const std::uint32_t n = rotation_.padded();
-  // Bytes first, then floats: n is a multiple of 16.
-  auto* bytes = buffer.need<std::int8_t>(n + (n + dim_) * sizeof(float));
-  auto* rotated = reinterpret_cast<float*>(bytes + n);
-  float* residual = rotated + n;
+  // The parts, then floats, then their bytes: at most four planes, and the widest twice.
+  const std::size_t padded = axes_.padded();
+  auto* memory =
+      buffer.need<std::byte>(sizeof(simd::Parts) + (2 * padded + dim_) * sizeof(float) + simd::Parts::kMost * padded);
+  auto* parts = new (memory) simd::Parts;
+  auto* coordinates = reinterpret_cast<float*>(memory + sizeof(simd::Parts));
+  float *weights = coordinates + padded, *residual = weights + padded;
+  auto* bytes = reinterpret_cast<std::int8_t*>(residual + dim_);
   for (std::uint32_t d = 0; d < dim_; ++d) residual[d] = vector[d] - centroid_[d];
-  rotation_.apply(residual, rotated);
-  const float largest = k.max_abs(rotated, n);
-  const float delta = largest / 127.0f;
-  const std::int32_t total = k.quantize_i8(rotated, n, delta > 0 ? 127.0f / largest : 0.0f, bytes);
+  axes_.apply(residual, coordinates);
+
+  // What the code stands for is a sum over planes of 2^shift s_i (field - middle).
+  double constant = 0, rounding2 = 0;
+  for (const Plane& plane : planes_) {
+    const auto n = static_cast<std::uint32_t>(plane.fields.size());
+    for (std::uint32_t e = 0; e < n; ++e) {
+      const auto [i, shift] = plane.fields[e];
+      weights[e] = coordinates[i] * steps_[i] * static_cast<float>(1u << shift);
+    }
+    for (int rest = plane.width == 8 ? 1 : 0; rest >= 0; --rest) {
+      const float largest = k.max_abs(weights, n), delta = largest / 127.0f;
+      const std::int32_t total = k.quantize_i8(weights, n, delta > 0 ? 127.0f / largest : 0.0f, bytes);
+      parts->part[parts->count++] = {bytes, plane.offset, plane.bytes, plane.width, delta / unit_};
+      constant -= middle(plane.width) * delta * total;
+      if (rest > 0) {
+        for (std::uint32_t e = 0; e < n; ++e) weights[e] -= delta * bytes[e];
+      } else {  // both roundings are uniform
+        rounding2 += delta * delta / 12.0 * n * std::ldexp(1.0 / 12.0, static_cast<int>(2 * plane.width));
+      }
+      bytes += n;
+    }
+  }
 
   const bool l2 = metric_ == Metric::l2;
   const float norm2 = k.norm2(residual, dim_);
@@ -188,19 +297,32 @@ void RabitqCodec::prepare(const float* vector, QueryBuffer& buffer, Scan& scan) 
     const simd::Query query{vector, metric_ == Metric::cosine ? 1.0f : 0.0f, -1.0f};
     k.scorer(simd::Op::dot, simd::Pair::f32_f32, simd::Tail::none).range(query, centroid, 0, 1, &scan.query.a);
   }
-  scan.query.data = bytes;
-  scan.query.b = delta;
-  scan.query.c = -0.5f * static_cast<float>((1 << bits_) - 1) * delta * static_cast<float>(total);
+  scan.query.data = parts;
+  scan.query.b = 1.0f;
+  scan.query.c = static_cast<float>(constant / unit_);
+  scan.query.d = unit_;
   scan.rows.dim = row_bytes_;
-  const simd::Pair pair = width_ == 1   ? simd::Pair::q8_u1
-                          : width_ == 2 ? simd::Pair::q8_u2
-                          : width_ == 4 ? simd::Pair::q8_u4
-                                        : simd::Pair::q8_u8;
-  scan.scorer = k.scorer(simd::Op::dot, pair, simd::Tail::affine);
-  // The rounding of the query, uniform within delta, comes on top of the bound of the code.
-  const double code = spread_ * std::sqrt(norm2 / std::max(1.0, n - 1.0));
-  const double rounding = radius_ * delta * std::sqrt(1.0 / 12.0);
-  scan.margin = static_cast<float>((l2 ? 2.0 : 1.0) * kConfidence * std::hypot(code, rounding));
+  scan.scorer = k.scorer(simd::Op::dot, simd::Pair::parts, simd::Tail::affine);
+  scan.margin = static_cast<float>((l2 ? 2.0 : 1.0) * bound(coordinates, norm2, rounding2));
+}
+
+double RabitqCodec::bound(const float* coordinates, double norm2, double rounding2) const {
+  // The variance of the error of a typical code, and how much longer than typical an error may be.
+  double code2 = 0, kept2 = 0, typical2 = 0;
+  const std::size_t kept = axes_.kept() / kGroupDims;
+  for (std::size_t g = 0; g < errors_.size(); ++g) {
+    const double error2 = static_cast<double>(errors_[g]) * errors_[g];
+    typical2 += kGroupDims * error2;
+    if (g >= kept) continue;
+    const double group2 = product(coordinates + g * kGroupDims, coordinates + g * kGroupDims, kGroupDims);
+    kept2 += group2;
+    code2 += group2 * error2;
+  }
+  if (kept < errors_.size()) code2 += std::max(0.0, norm2 - kept2) * errors_.back() * errors_.back();
+  const double spread2 = typical2 > 0 ? worst_ / typical2 * worst_ : 0.0;
+  // Halves are rounded by 2^-12 of themselves at most.
+  const double halves = 0x1p-12 * std::sqrt(1.0 / 3.0) * (unit_ + radius_ * std::sqrt(norm2));
+  return kDeviations * std::sqrt(spread2 * code2 + rounding2 + halves * halves);
 }
 
 }  // namespace annlib

@@ -11,7 +11,6 @@ namespace annlib {
 namespace {
 
 constexpr std::uint32_t kRounds = 4;
-constexpr std::uint32_t kMultiple = 16;
 
 /// Where the transform of a round begins: the first elements in even rounds, the last ones in odd rounds.
 std::uint32_t block_begin(std::uint32_t round, std::uint32_t padded, std::uint32_t block) {
@@ -29,9 +28,9 @@ void mix_halves(float* x, std::uint32_t n) {
 
 }  // namespace
 
-Rotation::Rotation(std::uint32_t dim, std::uint64_t seed)
+Rotation::Rotation(std::uint32_t dim, std::uint64_t seed, std::uint32_t multiple)
     : dim_(dim),
-      padded_((dim + kMultiple - 1) / kMultiple * kMultiple),
+      padded_((dim + multiple - 1) / multiple * multiple),
       log2_block_(static_cast<std::uint32_t>(std::bit_width(padded_)) - 1),
       factors_(std::size_t{kRounds} * padded_) {
   const std::uint32_t block = 1u << log2_block_;

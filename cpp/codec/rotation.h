@@ -10,14 +10,15 @@ namespace annlib {
 /// Comput. 2009). The dimension need not be a power of two: the transform takes the first and the last power of two
 /// of the dimensions in turn, and a step of Kac's walk mixes the two halves after each.
 ///
-/// A function of (dim, seed) alone, with the same bits on every instruction set. Thread-safe.
+/// A function of (dim, seed, multiple) alone, with the same bits on every instruction set. Thread-safe.
 class Rotation {
  public:
-  Rotation(std::uint32_t dim, std::uint64_t seed);
+  /// An output is dim elements, rounded up to a multiple of `multiple`, which is even.
+  Rotation(std::uint32_t dim, std::uint64_t seed, std::uint32_t multiple = 16);
 
   /// Elements of an input.
   std::uint32_t dim() const { return dim_; }
-  /// Elements of an output: dim rounded up to a multiple of 16. The input is continued with zeros.
+  /// Elements of an output. The input is continued with zeros.
   std::uint32_t padded() const { return padded_; }
   /// Keeps norms and inner products, up to rounding. `in` and `out` must not overlap.
   void apply(const float* in, float* out) const;

@@ -90,16 +90,43 @@ __attribute__((always_inline)) inline float row_value(const typename Term::Q* q,
   return static_cast<float>(accumulate<Term>(q, x, dim));
 }
 
+/// Parts of a row, each by the Term of its width. No Term itself.
+struct PartsTerm {
+  using Q = Parts;
+  using X = std::uint8_t;
+};
+
+template <>
+inline float row_value<PartsTerm>(const Parts* parts, const std::uint8_t* row, std::size_t) {
+  float sum = 0.0f;
+  for (const Part* p = parts->part; p < parts->part + parts->count; ++p) {
+    const std::uint8_t* x = row + p->offset;
+    const float value = p->bits == 8 ? row_value<IntegerTerm<Op::dot, std::int8_t, std::uint8_t>>(p->query, x, p->bytes)
+                        : p->bits == 4 ? row_value<PackedTerm<4>>(p->query, x, p->bytes)
+                        : p->bits == 2 ? row_value<PackedTerm<2>>(p->query, x, p->bytes)
+                                       : row_value<PackedTerm<1>>(p->query, x, p->bytes);
+    sum += p->scale * value;
+  }
+  return sum;
+}
+
 template <class Term, Tail tail>
 __attribute__((always_inline)) inline float score_row(const Query& query, const Rows& rows, std::size_t index) {
   const std::byte* row = rows.data + index * rows.stride;
   const float v = row_value<Term>(static_cast<const typename Term::Q*>(query.data),
                                   reinterpret_cast<const typename Term::X*>(row), rows.dim);
-  float t[tail == Tail::affine ? 2 : 1] = {};
-  if constexpr (tail != Tail::none) __builtin_memcpy(t, rows.tails + index * rows.tail_stride, sizeof t);
-  if constexpr (tail == Tail::times) return query.a + query.b * (v * t[0]);
-  if constexpr (tail == Tail::plus) return query.a + query.b * v + t[0];
-  if constexpr (tail == Tail::affine) return query.a + t[0] + t[1] * (query.b * v + query.c);
+  const std::byte* stored = rows.tails + index * rows.tail_stride;
+  if constexpr (tail == Tail::affine) {
+    std::uint16_t halves[Float::lanes] = {};
+    float t[Float::lanes];
+    __builtin_memcpy(halves, stored, 2 * sizeof *halves);
+    Float::store(t, Float::load(halves));
+    return query.a + query.d * (t[0] + t[1] * (query.b * v + query.c));
+  }
+  float t = 0.0f;
+  if constexpr (tail != Tail::none) __builtin_memcpy(&t, stored, sizeof t);
+  if constexpr (tail == Tail::times) return query.a + query.b * (v * t);
+  if constexpr (tail == Tail::plus) return query.a + query.b * v + t;
   return query.a + query.b * v;
 }
 
@@ -176,11 +203,8 @@ Scorer scorer_of(Pair pair, Tail tail) {
     case Pair::q8_u4:
       if constexpr (op == Op::dot) return scorer_of<PackedTerm<4>>(tail);
       break;
-    case Pair::q8_u2:
-      if constexpr (op == Op::dot) return scorer_of<PackedTerm<2>>(tail);
-      break;
-    case Pair::q8_u1:
-      if constexpr (op == Op::dot) return scorer_of<PackedTerm<1>>(tail);
+    case Pair::parts:
+      if constexpr (op == Op::dot) return scorer_of<PartsTerm>(tail);
       break;
   }
   return {};

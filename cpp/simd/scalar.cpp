@@ -87,6 +87,21 @@ float row_value(const void* query, const void* row, std::size_t dim) {
   return static_cast<float>(sum);
 }
 
+template <>
+float row_value<Op::dot, Parts, std::uint8_t>(const void* query, const void* row, std::size_t) {
+  const auto* parts = static_cast<const Parts*>(query);
+  float sum = 0.0f;
+  for (const Part* p = parts->part; p < parts->part + parts->count; ++p) {
+    const std::byte* bytes = static_cast<const std::byte*>(row) + p->offset;
+    const auto value = p->bits == 8   ? row_value<Op::dot, std::int8_t, Fields<8>>
+                       : p->bits == 4 ? row_value<Op::dot, std::int8_t, Fields<4>>
+                       : p->bits == 2 ? row_value<Op::dot, std::int8_t, Fields<2>>
+                                      : row_value<Op::dot, std::int8_t, Fields<1>>;
+    sum += p->scale * value(p->query, bytes, p->bytes);
+  }
+  return sum;
+}
+
 template <Op op, class Q, class X, Tail tail>
 float score_row(const Query& query, const Rows& rows, std::size_t index) {
   const std::byte* row = rows.data + index * rows.stride;
@@ -95,7 +110,7 @@ float score_row(const Query& query, const Rows& rows, std::size_t index) {
   if constexpr (tail == Tail::times) return query.a + query.b * (v * element<float>(t, 0));
   if constexpr (tail == Tail::plus) return query.a + query.b * v + element<float>(t, 0);
   if constexpr (tail == Tail::affine) {
-    return query.a + element<float>(t, 0) + element<float>(t, 1) * (query.b * v + query.c);
+    return query.a + query.d * (element<Half>(t, 0) + element<Half>(t, 1) * (query.b * v + query.c));
   }
   return query.a + query.b * v;
 }
@@ -146,11 +161,8 @@ Scorer scorer_of(Pair pair, Tail tail) {
     case Pair::q8_u4:
       if constexpr (op == Op::dot) return scorer_of<op, std::int8_t, Fields<4>>(tail);
       break;
-    case Pair::q8_u2:
-      if constexpr (op == Op::dot) return scorer_of<op, std::int8_t, Fields<2>>(tail);
-      break;
-    case Pair::q8_u1:
-      if constexpr (op == Op::dot) return scorer_of<op, std::int8_t, Fields<1>>(tail);
+    case Pair::parts:
+      if constexpr (op == Op::dot) return scorer_of<op, Parts, std::uint8_t>(tail);
       break;
   }
   return {};

@@ -15,13 +15,30 @@ enum class Isa : std::uint8_t { scalar, neon, avx2, avx512, avx512vnni };
 enum class Op : std::uint8_t { l2, dot };
 
 /// Element types as (query, row). `q8` is a signed 8-bit query (no -128) against the unsigned codes of a codec.
-/// An element of u4, u2 and u1 rows is a byte of 2, 4 or 8 fields: for rows of n bytes, field p of byte j, from the low
-/// bits up, is dimension p * n + j, so the query has as many times n elements, in the order of the dimensions.
-/// Of integer pairs the sums are exact for every dimension up to 2^20.
-enum class Pair : std::uint8_t { f32_f32, f32_f16, f32_i8, f32_u8, i8_i8, u8_u8, q8_u8, q8_u4, q8_u2, q8_u1 };
+/// An element of u4 rows is a byte of 2 fields: for rows of n bytes, field p of byte j, from the low bits up, is
+/// dimension p * n + j, so the query has 2n elements, in the order of the dimensions. `parts` are rows of several
+/// widths of fields; the query is a Parts, and the value a sum of products. Of integer pairs the sums are exact for
+/// every dimension up to 2^20, those of each part for `parts`.
+enum class Pair : std::uint8_t { f32_f32, f32_f16, f32_i8, f32_u8, i8_i8, u8_u8, q8_u8, q8_u4, parts };
 
-/// How the floats t, stored behind each row's elements, enter the result:
-///   none:  a + b * v      times: a + b * (v * t)      plus: a + b * v + t      affine: a + t[0] + t[1] * (b * v + c)
+/// A stretch of a row, `bytes` of them from `offset` on, of fields of 8, 4, 2 or 1 `bits` in the order of u4 rows, and
+/// the query's elements for it, 8 / bits to the byte. It adds scale times the sum of products.
+struct Part {
+  const std::int8_t* query = nullptr;
+  std::uint32_t offset = 0, bytes = 0, bits = 8;
+  float scale = 0.0f;
+};
+
+/// Summed in their order. Parts may lie over each other in the row.
+struct Parts {
+  static constexpr std::size_t kMost = 5;
+  Part part[kMost];
+  std::uint32_t count = 0;
+};
+
+/// How the numbers t, stored behind each row's elements, enter the result. They are floats, but halves for `affine`.
+///   none:  a + b * v      times: a + b * (v * t)      plus: a + b * v + t      affine: a + d * (t[0] + t[1] * (b * v +
+///   c))
 enum class Tail : std::uint8_t { none, times, plus, affine };
 
 /// A query as the kernels want it: elements of the pair's query type, and the scalars of the formula.
@@ -30,9 +47,10 @@ struct Query {
   float a = 0.0f;
   float b = 1.0f;
   float c = 0.0f;
+  float d = 1.0f;
 };
 
-/// A matrix of rows in memory. The tail of row i are the floats at tails + i*tail_stride (any alignment): behind the
+/// A matrix of rows in memory. The tail of row i are the numbers at tails + i*tail_stride (any alignment): behind the
 /// row's elements, or in an array of its own where it would push longer rows off their cache lines.
 struct Rows {
   const std::byte* data = nullptr;
@@ -85,7 +103,7 @@ struct SignSums {
 struct Kernels {
   Isa isa;
   const char* name;
-  /// Every (op, pair, tail) is there, except l2 of q8 queries (nullptrs).
+  /// Every (op, pair, tail) is there, except l2 of q8 queries and of parts (nullptrs).
   Scorer (*scorer)(Op, Pair, Tail);
   /// Conversions between element types; float to half rounds to nearest even, overflow gives infinity.
   void (*half_to_float)(const std::uint16_t* in, std::size_t n, float* out);

@@ -26,17 +26,28 @@ const Kernels& reference() { return *kernels_for(Isa::scalar); }
 
 constexpr Op kOps[] = {Op::l2, Op::dot};
 constexpr Pair kPairs[] = {Pair::f32_f32, Pair::f32_f16, Pair::f32_i8, Pair::f32_u8, Pair::i8_i8,
-                           Pair::u8_u8,   Pair::q8_u8,   Pair::q8_u4,  Pair::q8_u2,  Pair::q8_u1};
+                           Pair::u8_u8,   Pair::q8_u8,   Pair::q8_u4,  Pair::parts};
 constexpr Tail kTails[] = {Tail::none, Tail::times, Tail::plus, Tail::affine};
 
 bool is_exact(Pair pair) { return pair >= Pair::i8_i8; }
 bool is_missing(Op op, Pair pair) { return op == Op::l2 && pair >= Pair::q8_u8; }
-/// Fields of a row's element, and query elements to each.
-std::size_t fields(Pair pair) {
-  return pair == Pair::q8_u4 ? 2 : pair == Pair::q8_u2 ? 4 : pair == Pair::q8_u1 ? 8 : 1;
+/// Rows in parts of every width, which lie over each other; that of 2 bits begins in the middle.
+void cut_into_parts(Parts& parts, const std::byte* query, std::size_t dim) {
+  const auto* at = reinterpret_cast<const std::int8_t*>(query);
+  for (const std::uint32_t bits : {8u, 4u, 2u, 1u}) {
+    const auto offset = static_cast<std::uint32_t>(bits == 2 ? dim / 2 : 0);
+    const auto n = static_cast<std::uint32_t>(dim) - offset;
+    parts.part[parts.count++] = {at, offset, n, bits, 0.5f + 0.25f * static_cast<float>(bits)};
+    at += n * 8 / bits;
+  }
 }
+/// Fields of a row's element, in all parts together, and query elements to each.
+std::size_t fields(Pair pair) { return pair == Pair::q8_u4 ? 2 : pair == Pair::parts ? 1 + 2 + 4 + 8 : 1; }
 std::size_t query_element_size(Pair pair) { return is_exact(pair) ? fields(pair) : 4; }
 std::size_t row_element_size(Pair pair) { return pair == Pair::f32_f32 ? 4 : pair == Pair::f32_f16 ? 2 : 1; }
+
+/// Bytes of a tail.
+std::size_t tail_size(Tail tail) { return tail == Tail::none ? 0 : 4; }
 
 std::string case_name(const Kernels& set, Op op, Pair pair, Tail tail, std::size_t dim) {
   return std::string(set.name) + " op " + std::to_string(int(op)) + " pair " + std::to_string(int(pair)) + " tail " +
@@ -99,13 +110,14 @@ struct Problem {
     for (std::size_t i = 0; i < n; ++i) {
       std::byte* row = row_data.data() + i * rows.stride;
       fill_row(row, pair, dim, random);
-      fill_floats(row + elements, tail_size(tail) / sizeof(float), random);
+      fill_row(row + elements, tail == Tail::affine ? Pair::f32_f16 : Pair::f32_f32,
+               tail_size(tail) / (tail == Tail::affine ? 2 : 4), random);
     }
-    query = {query_data.data(), 1.5f, -0.75f, 0.25f};
-  }
-
-  static std::size_t tail_size(Tail tail) {
-    return (tail == Tail::none ? 0 : tail == Tail::affine ? 2 : 1) * sizeof(float);
+    query = {query_data.data(), 1.5f, -0.75f, 0.25f, 3.0f};
+    if (pair == Pair::parts) {
+      cut_into_parts(parts, query_data.data(), dim);
+      query.data = &parts;
+    }
   }
 
   std::vector<float> range(const Kernels& set, Op op, Pair pair, Tail tail) const {
@@ -115,6 +127,7 @@ struct Problem {
   }
 
   Guarded<std::byte> query_data;
+  Parts parts;
   Guarded<std::byte> row_data;
   std::size_t n;
   Query query;
@@ -163,22 +176,23 @@ TEST(reference_scores_known_values) {
   const std::uint16_t row_f16[] = {0x4400, 0x4600, 0x4800, 0, 0x3800};
   const std::uint8_t row_u8[] = {4, 6, 8};
   for (const Pair pair : kPairs) {
-    if (fields(pair) > 1) continue;
+    if (fields(pair) > 1) continue;  // below
     const void* row = pair == Pair::f32_f32   ? static_cast<const void*>(row_f32)
                       : pair == Pair::f32_f16 ? static_cast<const void*>(row_f16)
                                               : row_u8;
-    std::byte stored[16 + 8];
+    std::byte stored[16];
     const std::size_t elements = 3 * row_element_size(pair);
     std::memcpy(stored, row, elements);
-    const float tails[] = {0.5f, 3.0f};
-    std::memcpy(stored + elements, tails, sizeof tails);
     const Rows rows{stored, sizeof stored, 3, stored + elements, sizeof stored, 0};
-    const Query query{is_exact(pair) ? static_cast<const void*>(bytes) : f, 1.0f, 2.0f, 4.0f};
+    const Query query{is_exact(pair) ? static_cast<const void*>(bytes) : f, 1.0f, 2.0f, 4.0f, 8.0f};
     for (const Op op : kOps) {
       if (is_missing(op, pair)) continue;
       const float v = op == Op::l2 ? 9 + 16 + 25 : 4 + 12 + 24;
-      const float expected[] = {1 + 2 * v, 1 + 2 * v * 0.5f, 1 + 2 * v + 0.5f, 1 + 0.5f + 3 * (2 * v + 4)};
+      const float expected[] = {1 + 2 * v, 1 + 2 * v * 0.5f, 1 + 2 * v + 0.5f, 1 + 8 * (0.5f + 3 * (2 * v + 4))};
       for (const Tail kind : kTails) {
+        const float one = 0.5f;
+        const std::uint16_t two[] = {0x3800, 0x4200};
+        std::memcpy(stored + elements, kind == Tail::affine ? static_cast<const void*>(two) : &one, 4);
         float out = 0;
         reference().scorer(op, pair, kind).range(query, rows, 0, 1, &out);
         CHECK_EQ(out, expected[int(kind)], "pair ", int(pair), " tail ", int(kind));
@@ -190,20 +204,32 @@ TEST(reference_scores_known_values) {
 TEST(reference_knows_the_order_of_packed_fields) {
   const std::uint8_t row[] = {0b11'10'01'00, 0b00'01'10'11};
   const std::int8_t query[] = {1, -2, 3, -4, 5, -6, 7, -8, 9, -10, 11, -12, 13, -14, 15, -16};
-  const auto value = [&](Pair pair) {
+  const Rows rows{reinterpret_cast<const std::byte*>(row), sizeof row, sizeof row};
+  const auto value = [&](Pair pair, const void* data) {
     float out = 0;
-    const Rows rows{reinterpret_cast<const std::byte*>(row), sizeof row, sizeof row};
-    reference().scorer(Op::dot, pair, Tail::none).range({query, 0.0f, 1.0f}, rows, 0, 1, &out);
+    reference().scorer(Op::dot, pair, Tail::none).range({data, 0.0f, 1.0f}, rows, 0, 1, &out);
     return out;
   };
-  CHECK_EQ(value(Pair::q8_u4), 1 * 4 - 2 * 11 + 3 * 14 - 4 * 1.0f);
-  CHECK_EQ(value(Pair::q8_u2), 1 * 0 - 2 * 3 + 3 * 1 - 4 * 2 + 5 * 2 - 6 * 1 + 7 * 3 - 8 * 0.0f);
-  CHECK_EQ(value(Pair::q8_u1), 5 + 11 + 13 + 15 - 2 - 4 - 8 - 10.0f);
+  const auto part = [&](std::uint32_t bits) {
+    const Parts parts{{{query, 0, sizeof row, bits, 1.0f}}, 1};
+    return value(Pair::parts, &parts);
+  };
+  const float four = 1 * 4 - 2 * 11 + 3 * 14 - 4 * 1,
+              two = 1 * 0 - 2 * 3 + 3 * 1 - 4 * 2 + 5 * 2 - 6 * 1 + 7 * 3 - 8 * 0;
+  const float one = 5 + 11 + 13 + 15 - 2 - 4 - 8 - 10, eight = 1 * 228 - 2 * 27;
+  CHECK_EQ(value(Pair::q8_u4, query), four);
+  CHECK_EQ(part(8), eight);
+  CHECK_EQ(part(4), four);
+  CHECK_EQ(part(2), two);
+  CHECK_EQ(part(1), one);
+  // The second byte alone, and both, each times its scale.
+  const Parts both{{{query, 1, 1, 4, 2.0f}, {query, 0, 2, 1, 0.5f}}, 2};
+  CHECK_EQ(value(Pair::parts, &both), 2.0f * (1 * 11 - 2 * 1) + 0.5f * one);
 }
 
-TEST(l2_of_q8_is_missing) {
+TEST(l2_of_codes_is_missing) {
   for (const Kernels* set : available_kernels()) {
-    for (const Pair pair : {Pair::q8_u8, Pair::q8_u4, Pair::q8_u2, Pair::q8_u1}) {
+    for (const Pair pair : {Pair::q8_u8, Pair::q8_u4, Pair::parts}) {
       const Scorer scorer = set->scorer(Op::l2, pair, Tail::none);
       CHECK(scorer.ids == nullptr && scorer.range == nullptr);
     }
