@@ -120,7 +120,7 @@ def _given(core: _core.HnswIndex, queries: NDArray[Any], threads: int) -> _Searc
         queries = np.ascontiguousarray(queries[np.sort(chosen)])
 
     def search(k: int, ef: int, exact: bool) -> tuple[NDArray[np.float32], int]:
-        _, distances, _, cost = core.search(queries, k, ef, None, None, threads, exact)
+        _, distances, _, cost = core.search(queries, k, ef, None, None, None, threads, exact)
         return distances, cost[0]
 
     return search

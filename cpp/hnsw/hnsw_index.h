@@ -49,6 +49,7 @@ class HnswIndex final : public Index {
 
  protected:
   const Table& table() const override { return state_->table; }
+  Table& table() override { return state_->table; }
   void insert(const VectorBlock& vectors, std::span<const std::int64_t> ids, const Lookup& lookup, int threads,
               const Progress& progress) override;
   void erase(std::span<const Slot> slots, int threads) override;

@@ -19,6 +19,10 @@ Buffer load_section(const std::shared_ptr<const storage::Container>& file, const
 void append_table(const Table& table, storage::SectionList& sections);
 void restore_table(const std::shared_ptr<const storage::Container>& file, Table& table);
 
+/// The attributes' sections, of which there are none where there are no attributes.
+void append_columns(const Columns& columns, storage::SectionList& sections);
+void restore_columns(const std::shared_ptr<const storage::Container>& file, Columns& columns);
+
 /// The codec's sections: what was asked for, and the codes.
 void append_codec_asked(const std::string& asked, storage::SectionList& sections);
 void append_codes(const CodeSpace& codes, storage::SectionList& sections);
