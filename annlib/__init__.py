@@ -17,7 +17,8 @@ from .hnsw import HNSWIndex
 from .index import Index
 from .machine import cpu_features, list_codecs, list_metrics, set_num_threads
 from .persistence import info, load, verify
-from .results import RadiusResult, SearchResult
+from .report import Report
+from .results import RadiusResult, Repair, SearchResult
 
 __version__ = "0.1.0"
 
@@ -28,6 +29,8 @@ __all__ = [
     "HNSWIndex",
     "Index",
     "RadiusResult",
+    "Repair",
+    "Report",
     "SearchResult",
     "VersionError",
     "__version__",

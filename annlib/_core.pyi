@@ -29,8 +29,6 @@ class _Counts(TypedDict):
     twins: int
     levels: int
     links: int
-    vector_bytes: int
-    code_bytes: int
     graph_bytes: int
     codec_error: float
 
@@ -99,6 +97,12 @@ class Index:
     @property
     def memory_bytes(self) -> int: ...
     @property
+    def vector_bytes(self) -> int: ...
+    @property
+    def code_bytes(self) -> int: ...
+    @property
+    def keeps_vectors(self) -> bool: ...
+    @property
     def dim(self) -> int: ...
     @property
     def dtype(self) -> str: ...
@@ -106,7 +110,7 @@ class Index:
     def metric(self) -> str: ...
 
 class FlatIndex(Index):
-    def __init__(self, dim: int, dtype: str, metric: str, codec: str) -> None: ...
+    def __init__(self, dim: int, dtype: str, metric: str, codec: str, keep_vectors: bool) -> None: ...
     @staticmethod
     def open(file: Container) -> FlatIndex: ...
     @property
@@ -127,6 +131,7 @@ class HnswIndex(Index):
         codec: str,
         seed: int,
         layout: str,
+        keep_vectors: bool,
     ) -> None: ...
     @staticmethod
     def open(file: Container) -> HnswIndex: ...
@@ -156,6 +161,15 @@ class HnswIndex(Index):
         self, ids: NDArray[np.int64], k: int, ef: int, threads: int, exact: bool
     ) -> tuple[NDArray[np.int64], NDArray[np.float32], Any, _Cost]:
         """As `search` with the vectors of some of `bottom_ids`, as though neither they nor their equals were there."""
+
+    def repair(
+        self,
+        queries: NDArray[Any],
+        k: int,
+        threads: int,
+        progress: Callable[[int, int], object] | None,
+    ) -> tuple[int, int, int, int]:
+        """Distinct neighbourhoods, how many were broken, links made, lists that got them."""
 
     def counts(self) -> _Counts: ...
 

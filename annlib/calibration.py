@@ -114,10 +114,24 @@ def measure(core: _core.HnswIndex, queries: NDArray[Any] | None, k: int, threads
     return Calibration(k, size, tuple(efs), tuple(recalls), tuple(distances))
 
 
+def some_queries(queries: NDArray[Any]) -> NDArray[Any]:
+    """All of them, or 1,000 drawn at random."""
+    if len(queries) <= _MOST_QUERIES:
+        return queries
+    chosen = np.random.default_rng(0).choice(len(queries), _MOST_QUERIES, replace=False)
+    return np.ascontiguousarray(queries[np.sort(chosen)])
+
+
+def some_ids(core: _core.HnswIndex) -> NDArray[np.int64]:
+    """Up to 1,000 ids, drawn at random from those that a search can leave out."""
+    bottom = core.bottom_ids()
+    # Where all are on the way down, there are so few that every search is exact.
+    ids = np.sort(bottom if len(bottom) else core.ids())
+    return np.random.default_rng(0).choice(ids, min(_MOST_QUERIES, len(ids)), replace=False)
+
+
 def _given(core: _core.HnswIndex, queries: NDArray[Any], threads: int) -> _Search:
-    if len(queries) > _MOST_QUERIES:
-        chosen = np.random.default_rng(0).choice(len(queries), _MOST_QUERIES, replace=False)
-        queries = np.ascontiguousarray(queries[np.sort(chosen)])
+    queries = some_queries(queries)
 
     def search(k: int, ef: int, exact: bool) -> tuple[NDArray[np.float32], int]:
         _, distances, _, cost = core.search(queries, k, ef, None, None, None, threads, exact)
@@ -127,10 +141,7 @@ def _given(core: _core.HnswIndex, queries: NDArray[Any], threads: int) -> _Searc
 
 
 def _left_out(core: _core.HnswIndex, threads: int) -> _Search:
-    bottom = core.bottom_ids()
-    # Where all are on the way down, there are so few that every search is exact.
-    ids = np.sort(bottom if len(bottom) else core.ids())
-    chosen = np.random.default_rng(0).choice(ids, min(_MOST_QUERIES, len(ids)), replace=False)
+    chosen = some_ids(core)
 
     def search(k: int, ef: int, exact: bool) -> tuple[NDArray[np.float32], int]:
         _, distances, _, cost = core.search_left_out(chosen, k, ef, threads, exact)

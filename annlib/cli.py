@@ -1,4 +1,4 @@
-"""The command ``annlib``: build, search, info, verify, tune, bench and demo.
+"""The command ``annlib``: build, search, info, verify, tune, report, bench and demo.
 
 Exit status: 0 for success, 1 where the work failed (one line on standard error says why), 2 for wrong usage.
 """
@@ -56,6 +56,12 @@ def build_parser() -> argparse.ArgumentParser:
     tune.add_argument("--queries", metavar="FILE", help="like those to come (default: a sample of the index)")
     tune.add_argument("-k", "--k", type=int, default=10, help="neighbours (default: %(default)s)")
     tune.add_argument("--threads", type=int, help="(default: all cores)")
+    report = command("report", _report, "tell how far queries are from an index's data, and what is found")
+    report.add_argument("index", type=Path)
+    report.add_argument("queries", help=".npy, .fvecs, .bvecs, or .hdf5 (its array test)")
+    report.add_argument("-k", "--k", type=int, default=10, help="neighbours (default: %(default)s)")
+    report.add_argument("--ef-search", type=int, metavar="N", help="effort")
+    report.add_argument("--threads", type=int, help="(default: all cores)")
     _bench_arguments(command("bench", _bench, "measure annlib beside other libraries"))
     demo.add_arguments(
         command("demo", demo.run, "search 10,000 arXiv papers, no network and no files needed")
@@ -72,11 +78,8 @@ def _build_arguments(parser: argparse.ArgumentParser) -> None:
     add("--ids", metavar="FILE.npy", help="integers or strings, one a vector (default: 0, 1, 2 …)")
     add("--M", type=int, default=16, help="edges a node and level (default: %(default)s)")
     add("--ef-construction", type=int, default=200, help="effort of the build (default: %(default)s)")
-    add(
-        "--codec",
-        default="auto",
-        help="how the graph walk sees vectors, as int8 or rabitq:2 (default: %(default)s)",
-    )
+    add("--codec", help="how searches see vectors, as int8 or rabitq:2 (default: auto; flat: the vectors)")
+    add("--no-keep-vectors", dest="keep_vectors", action="store_false", help="keep their codes alone")
     add("--layout", default="auto", help="of the graph: plain or fused (default: %(default)s)")
     add("--dtype", help="type to store (default: that of the file)")
     add("--seed", type=int, default=0, help="(default: %(default)s)")
@@ -115,10 +118,13 @@ def _build(args: argparse.Namespace) -> int:
     ids = None if args.ids is None else _read_ids(args.ids)
     metric = args.metric or datasets.file_metric(args.vectors) or "l2"
     start = time.perf_counter()
+    exact = args.kind == "flat" and args.keep_vectors
+    codec = args.codec or ("float32" if exact else "auto")
     index: annlib.Index
     if args.kind == "flat":
-        index = annlib.FlatIndex(vectors.shape[-1], metric)
-        index.add(vectors, ids, threads=args.threads)
+        index = annlib.FlatIndex.build(
+            vectors, ids, metric=metric, codec=codec, keep_vectors=args.keep_vectors, threads=args.threads
+        )
     else:
         index = annlib.HNSWIndex.build(
             vectors,
@@ -126,7 +132,8 @@ def _build(args: argparse.Namespace) -> int:
             metric=metric,
             M=args.M,
             ef_construction=args.ef_construction,
-            codec=args.codec,
+            codec=codec,
+            keep_vectors=args.keep_vectors,
             layout=args.layout,
             dtype=args.dtype,
             seed=args.seed,
@@ -214,6 +221,15 @@ def _tune(args: argparse.Namespace) -> int:
     reached = [target for target in _TARGETS if target <= max(found.recall)]
     print_table(["recall", "ef_search"], [[target, found.ef_for(target)] for target in reached], "stored")
     print(f"{args.index}: calibrated for k = {args.k}")
+    return 0
+
+
+def _report(args: argparse.Namespace) -> int:
+    index = annlib.load(args.index)
+    if not isinstance(index, annlib.HNSWIndex):
+        raise ValueError(f"{args.index}: {type(index).__name__} is exact, there is nothing to report on")
+    queries = datasets.read_vectors(args.queries, key="test")
+    print(index.report(queries, args.k, args.ef_search, threads=args.threads))
     return 0
 
 

@@ -28,6 +28,9 @@ class FlatIndex(Index):
         How vectors are stored; default: as the first ones come.
     codec, bits
         As in HNSWIndex.
+    keep_vectors : bool
+        False keeps the codes alone (see `Index`), and what is looked at are all of them, however few. ValueError for
+        the codec "float32", which has none.
     """
 
     kind = "flat"
@@ -40,12 +43,13 @@ class FlatIndex(Index):
         dtype: DTypeLike | None = None,
         codec: str = "float32",
         bits: int | None = None,
+        keep_vectors: bool = True,
     ) -> None:
         self._codec = codec_name(codec, bits)
-        super().__init__(dim, metric, dtype)
+        super().__init__(dim, metric, dtype, keep_vectors)
 
     def _make_core(self, dtype: str) -> CoreFlat:
-        return CoreFlat(self._dim, dtype, self._metric, self._codec)
+        return CoreFlat(self._dim, dtype, self._metric, self._codec, self._keep_vectors)
 
     @classmethod
     def build(
@@ -58,12 +62,15 @@ class FlatIndex(Index):
         dtype: DTypeLike | None = None,
         codec: str = "float32",
         bits: int | None = None,
+        keep_vectors: bool = True,
         progress: Progress = False,
+        threads: int | None = None,
     ) -> FlatIndex:
         """An index over `vectors`, shape (n, dim), in one call."""
         block = as_vectors(vectors, "vectors")
-        index = cls(block.shape[1], metric, dtype, codec, bits)
-        index.add(block, ids, attributes, progress=progress)
+        index = cls(block.shape[1], metric, dtype, codec, bits, keep_vectors)
+        index.add(block, ids, attributes, progress=progress, threads=threads)
+        index._drop_vectors(threads)
         return index
 
     def stats(self) -> dict[str, Any]:
@@ -73,3 +80,8 @@ class FlatIndex(Index):
             "codec_asked": self._codec,
             "codec_reason": self._core.codec_reason,
         }
+
+    def __repr__(self) -> str:
+        codec = f", codec={self._core.codec!r}" if self._core.codec != "float32" else ""
+        kept = "" if self._keep_vectors else ", codes only"
+        return f"{super().__repr__()[:-1]}{codec}{kept})"

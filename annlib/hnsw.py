@@ -9,11 +9,14 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from ._core import HnswIndex as CoreHnsw
-from ._progress import Progress
+from ._progress import Progress, reporter
 from .arrays import as_count, as_queries, as_threads, as_vectors, codec_name
 from .attributes import Attributes
 from .calibration import Calibration, measure
-from .index import Index
+from .index import Index, core_progress
+from .report import Report
+from .report import measure as report_on
+from .results import Repair
 
 _log = logging.getLogger("annlib")
 
@@ -45,6 +48,9 @@ class HNSWIndex(Index):
         The graph is a function of the set of (id, vector), the parameters and the seed.
     bits : int, optional
         Of a dimension's code, 1 to 8, for the codec "rabitq" alone; default: 4. "rabitq:2" is another way to say it.
+    keep_vectors : bool
+        False keeps their codes alone, once they are in the graph (see `Index`): memory is that of codes and links.
+        ValueError for the codec "float32", which has no codes; "auto" is "int8" then.
     """
 
     kind = "hnsw"
@@ -61,6 +67,7 @@ class HNSWIndex(Index):
         seed: int = 0,
         bits: int | None = None,
         layout: str = "auto",
+        keep_vectors: bool = True,
     ) -> None:
         if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed < 2**64:
             raise ValueError(f"seed must be a whole number from 0 to 2**64 - 1, got {seed!r}")
@@ -73,7 +80,7 @@ class HNSWIndex(Index):
         self._layout = layout
         self._calibrations: dict[int, Calibration] = {}
         self._target: float | None = None
-        super().__init__(dim, metric, dtype)
+        super().__init__(dim, metric, dtype, keep_vectors)
 
     def _make_core(self, dtype: str) -> CoreHnsw:
         return CoreHnsw(
@@ -85,6 +92,7 @@ class HNSWIndex(Index):
             self._codec,
             self._seed,
             self._layout,
+            self._keep_vectors,
         )
 
     @classmethod
@@ -102,19 +110,28 @@ class HNSWIndex(Index):
         seed: int = 0,
         bits: int | None = None,
         layout: str = "auto",
+        keep_vectors: bool = True,
         target: float | None = None,
+        sample_queries: ArrayLike | None = None,
         progress: Progress = False,
         threads: int | None = None,
     ) -> HNSWIndex:
         """An index over `vectors`, shape (n, dim), in one call.
 
         `target` is a recall@10 that searches are to reach by default: the index is calibrated for it (see
-        `calibrate`). The other parameters are those of the class and of `add`; neither the order of the vectors nor
-        `threads` changes the result.
+        `calibrate`). `sample_queries`, shape (q, dim), are like those to come, where these lie elsewhere than the
+        vectors: the graph is mended for them (see `repair`). The other parameters are those of the class and of
+        `add`; neither the order of the vectors or the queries nor `threads` changes the result.
         """
         block = as_vectors(vectors, "vectors")
-        index = cls(block.shape[1], metric, M, ef_construction, codec, dtype, seed, bits, layout)
+        samples = None if sample_queries is None else _as_samples(sample_queries, block.shape[1])
+        index = cls(
+            block.shape[1], metric, M, ef_construction, codec, dtype, seed, bits, layout, keep_vectors
+        )
         index.add(block, ids, attributes, progress=progress, threads=threads)
+        if samples is not None and len(index):
+            index.repair(samples, progress=progress, threads=threads)
+        index._drop_vectors(threads)
         if target is not None:
             index._target = _as_recall(target, "target")
             if len(index):
@@ -125,6 +142,8 @@ class HNSWIndex(Index):
         self, queries: ArrayLike | None = None, k: int = 10, *, threads: int | None = None
     ) -> Calibration:
         """Measure recall@k against exact search at growing ef_search, and keep what each recall needs.
+
+        With ``keep_vectors=False`` the exact search is one of all codes: what codes lose is not part of such a recall.
 
         Parameters
         ----------
@@ -148,6 +167,82 @@ class HNSWIndex(Index):
             calibration = measure(self._core, block, k, as_threads(threads))
         self._calibrations[k] = calibration
         return calibration
+
+    def repair(
+        self, queries: ArrayLike, k: int = 64, *, progress: Progress = False, threads: int | None = None
+    ) -> Repair:
+        """Mend the graph for queries that lie elsewhere than the vectors, as texts do among images.
+
+        Around each query the k nearest items, and the nearest 8, 16 and so on of them, are linked so that they lead to
+        each other (after Hua et al., "Dynamically detect and fix hardness", arXiv 2510.22316: NGFix). Thousands of
+        queries help where `report` says that they are far from the data, and hardly elsewhere (docs/tuning.md).
+
+        The links are links as any other and take no more memory: they take the places of those that are worth least,
+        and later additions may take theirs. `compact`, and an `add` that doubles the index, build a graph without
+        them: the queries are not kept. Calibrations stay as they were measured.
+
+        Parameters
+        ----------
+        queries : array_like, shape (n, dim) or (dim,)
+            Like those to come. Each costs a comparison with every vector.
+        k : int
+            From 2 to 64; about as many as searches look for, or more.
+        progress : bool or callable(done, total)
+            True shows a bar (tqdm). Each query counts twice: found, mended.
+        threads : int, optional
+            Neither it nor the order of the queries changes the result.
+
+        Returns
+        -------
+        Repair
+            What was done.
+
+        Raises
+        ------
+        ValueError
+            Wrong shape, dim or dtype; NaN or infinity; no queries; k out of range; an empty index.
+        """
+        block = _as_samples(queries, self._dim)
+        k = as_count(k, "k")
+        if len(self) == 0:
+            raise ValueError("an empty index cannot be repaired")
+        core_threads = as_threads(threads)
+        with self._write_lock, reporter(progress, 2 * len(block), "HNSWIndex.repair") as report:
+            return Repair(*self._core.repair(block, k, core_threads, core_progress(progress, report)))
+
+    def report(
+        self, queries: ArrayLike, k: int = 10, ef_search: int | None = None, *, threads: int | None = None
+    ) -> Report:
+        """How far queries are from the data, how hard they are, and how much of theirs a search finds.
+
+        Parameters
+        ----------
+        queries : array_like, shape (n, dim) or (dim,)
+            At most 1,000 are used, and as many stored vectors, each as though it had never been added, for comparison.
+            Each of both costs a comparison with every vector.
+        k : int
+        ef_search : int, optional
+            Default: as for `search`.
+
+        Returns
+        -------
+        Report
+            `print` it. `distance_ratio` says in one number how far the queries are from the data.
+
+        Raises
+        ------
+        ValueError
+            Wrong shape, dim or dtype; NaN or infinity; no queries; an index without two different vectors.
+        """
+        block = np.atleast_2d(as_queries(queries, self._dim))
+        k = as_count(k, "k")
+        if len(block) == 0:
+            raise ValueError("queries must be at least one vector to report on")
+        if len(self) == 0:
+            raise ValueError("a report needs an index of at least two different vectors")
+        core_threads = as_threads(threads)
+        with self._write_lock:  # all of it is measured on one state of the index
+            return report_on(self._core, block, k, self._effort(ef_search, None, block, k), core_threads)
 
     def _effort(self, ef_search: int | None, recall: float | None, queries: NDArray[Any], k: int) -> int:
         if ef_search is not None:
@@ -187,20 +282,26 @@ class HNSWIndex(Index):
             "duplicates": counts["twins"],
             "levels": counts["levels"],
             "mean_degree": counts["links"] / max(1, len(self)),
-            "vector_bytes": counts["vector_bytes"],
-            "code_bytes": counts["code_bytes"],
             "graph_bytes": counts["graph_bytes"],
             "calibrated_k": sorted(self._calibrations),
         }
 
     def __repr__(self) -> str:
         layout = ", layout='fused'" if self._core.layout == "fused" else ""
+        kept = "" if self._keep_vectors else ", codes only"
         asked = f" ({self._codec})" if self._codec != self._core.codec else ""
         return (
             f"HNSWIndex(dim={self._dim}, metric={self._metric!r}, dtype={self._core.dtype!r}, size={len(self)}, "
-            f"M={self._m}, ef_construction={self._ef_construction}, codec={self._core.codec!r}{asked}{layout}, "
+            f"M={self._m}, ef_construction={self._ef_construction}, codec={self._core.codec!r}{asked}{kept}{layout}, "
             f"seed={self._seed})"
         )
+
+
+def _as_samples(queries: ArrayLike, dim: int) -> NDArray[Any]:
+    block = np.atleast_2d(as_queries(queries, dim))
+    if len(block) == 0:
+        raise ValueError("queries must be at least one vector to repair for")
+    return block
 
 
 def _as_recall(value: Any, what: str) -> float:

@@ -40,12 +40,21 @@ class Index(Attributed, ABC):
     A call that raises has changed nothing. Under the metrics "l2" (squared), "ip" (negated) and "cosine" (1 - cos)
     smaller distances are nearer; a zero vector has cosine distance 1 to everything. Distances that float32 cannot hold
     are infinite (under "ip" with their sign), never NaN.
+
+    With ``keep_vectors=False`` codes alone are kept. Results and distances are then what the codes make of them (never
+    below 0 but under "ip"), vectors with equal codes count as equal, and `get` is a ValueError. Vectors that are added
+    stay until there are 1,024 of them, for a codec learns too little from fewer; `build` and `compact` drop them in any
+    case. What comes later is coded by what the codec knows, which it learns anew, from the codes, only where too much
+    of what comes lies outside of it.
     """
 
     kind: ClassVar[str]
     _core: CoreIndex
 
-    def __init__(self, dim: int, metric: str, dtype: DTypeLike | None) -> None:
+    def __init__(self, dim: int, metric: str, dtype: DTypeLike | None, keep_vectors: bool) -> None:
+        if not isinstance(keep_vectors, (bool, np.bool_)):
+            raise ValueError(f"keep_vectors must be True or False, got {keep_vectors!r}")
+        self._keep_vectors = bool(keep_vectors)
         self._dim = as_count(dim, "dim", 1 << 20)
         self._metric = metric_name(metric)
         self._dtype_given = dtype is not None
@@ -122,7 +131,7 @@ class Index(Attributed, ABC):
                 self._strings = strings  # before any search can find the first of them
             try:
                 with reporter(progress, len(block), f"{type(self).__name__}.add") as report:
-                    listener = _core_progress(progress, report)
+                    listener = core_progress(progress, report)
                     core.add(block, keys, on_conflict == "update", core_threads, listener, columns)
             except BaseException:
                 self._strings = before
@@ -230,12 +239,18 @@ class Index(Attributed, ABC):
         """Rebuild from the live items alone.
 
         Afterwards the index, and its `digest`, depend on nothing but the set of (id, vector), the parameters and the
-        seed: not on the order of arrival, earlier deletions, or threads.
+        seed: not on the order of arrival, earlier deletions or repairs, or threads. With ``keep_vectors=False`` it is
+        rebuilt from the codes, which stay as they are: it depends on them then, and on what their codec learnt from.
         """
         with self._write_lock, reporter(progress, len(self), f"{type(self).__name__}.compact") as report:
-            self._core.compact(as_threads(threads), _core_progress(progress, report))
+            self._core.compact(as_threads(threads), core_progress(progress, report))
             if self._strings is not None:
                 self._strings.keep_only(self._core.ids().tolist())
+
+    def _drop_vectors(self, threads: int | None) -> None:
+        """The last step of a build: `add` still keeps vectors that are few, in case that more come."""
+        if not self._keep_vectors and self._core.vector_bytes:
+            self.compact(threads=threads)
 
     # -- searching -----------------------------------------------------------------------------------------------
 
@@ -339,7 +354,7 @@ class Index(Attributed, ABC):
     def get(self, ids: Any) -> NDArray[Any]:
         """The vectors of ids as they were given, of the index's dtype: shape (n, dim), or (dim,) for one id.
 
-        KeyError for an unknown id.
+        KeyError for an unknown id; ValueError if the vectors are not kept (``keep_vectors=False``).
         """
         keys, single = self._known_keys(ids, distinct=False)
         vectors = self._core.get(keys)
@@ -373,7 +388,7 @@ class Index(Attributed, ABC):
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Element type of the stored vectors (float32 until the first add has chosen)."""
+        """Element type of the vectors as they come and are stored (float32 until the first add has chosen)."""
         return np.dtype(self._core.dtype)
 
     def stats(self) -> dict[str, Any]:
@@ -384,7 +399,10 @@ class Index(Attributed, ABC):
             "dim": self._dim,
             "metric": self._metric,
             "dtype": self._core.dtype,
+            "keep_vectors": self._keep_vectors,
             "memory_bytes": self._core.memory_bytes,
+            "vector_bytes": self._core.vector_bytes,
+            "code_bytes": self._core.code_bytes,
         } | self._attribute_stats()
 
     def digest(self) -> str:
@@ -427,7 +445,7 @@ def _as_they_are(keys: IntArray) -> NDArray[Any]:
     return keys
 
 
-def _core_progress(progress: Progress, report: Callable[[int], None]) -> Callable[[int, int], None] | None:
+def core_progress(progress: Progress, report: Callable[[int], None]) -> Callable[[int, int], None] | None:
     """The core's callback, which counts steps of its own total; None where nobody listens."""
     if progress is False:
         return None

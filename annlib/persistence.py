@@ -111,11 +111,14 @@ def _from_container(file: _core.Container) -> Index:
             core.dtype,
             core.seed,
             layout=core.layout_asked,
+            keep_vectors=core.keeps_vectors,
         )
         index._core = core
     elif file.kind == FlatIndex.kind:
         flat = _core.FlatIndex.open(file)
-        index = FlatIndex(flat.dim, flat.metric, flat.dtype, flat.codec_asked)
+        index = FlatIndex(
+            flat.dim, flat.metric, flat.dtype, flat.codec_asked, keep_vectors=flat.keeps_vectors
+        )
         index._core = flat
     else:
         raise _core.CorruptIndexError(f"an index of unknown kind {file.kind!r}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -103,3 +104,25 @@ class RadiusResult:
 
     def __repr__(self) -> str:
         return f"RadiusResult({len(self.lims) - 1} queries, {len(self.ids)} results)"
+
+
+@dataclass(frozen=True)
+class Repair:
+    """What `HNSWIndex.repair` did.
+
+    Attributes
+    ----------
+    queries : int
+        Those that differ in their nearest items.
+    broken : int
+        Of these, those whose nearest items did not all lead to each other.
+    links : int
+        Made.
+    nodes : int
+        That got some of them.
+    """
+
+    queries: int
+    broken: int
+    links: int
+    nodes: int

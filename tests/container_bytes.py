@@ -89,6 +89,14 @@ def with_section(data: bytes, name: str, values: NDArray[np.generic]) -> bytes:
     return seal(forged, {name})
 
 
+def renamed(data: bytes, old: str, new: str) -> bytes:
+    """The file with a section under another name: unknown to the reader, as though it were missing."""
+    forged = bytearray(data)
+    entry = next(entry for entry in entries(data) if entry.name == old)
+    forged[entry.at : entry.at + 48] = new.encode().ljust(48, b"\0")
+    return seal(forged, set())
+
+
 def seal(data: bytearray, changed: set[str] | None = None) -> bytes:
     """Right checksums for the sections named (None: all), the table and the header, as far as the table makes sense."""
     (count,) = struct.unpack_from("<I", data, 36)

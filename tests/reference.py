@@ -90,6 +90,26 @@ def clustered(n: int, dim: int, clusters: int, seed: int = 0) -> tuple[Array, ND
     return rows.astype(np.float32), label
 
 
+def cross_modal(n: int, queries: int, alike: int, dim: int, seed: int = 0) -> tuple[Array, Array, Array]:
+    """Data on a curved manifold; queries that share its place for a third, and for the rest lie in directions of their
+    own and beside it all, as embeddings of texts do beside those of images; and queries of the data's own kind."""
+    rng = np.random.default_rng(seed)
+    manifold, text = rng.standard_normal((24, dim)), rng.standard_normal((8, dim))
+    centre, gap = rng.standard_normal((300, 24)), rng.standard_normal(dim)
+
+    def unit(rows: Array) -> Array:
+        return rows / np.linalg.norm(rows, axis=-1, keepdims=True)
+
+    def points(count: int) -> Array:
+        place = centre[rng.integers(0, len(centre), count)] + 0.7 * rng.standard_normal((count, 24))
+        return unit(2 * np.tanh(place) @ manifold + 0.05 * np.sqrt(dim) * rng.standard_normal((count, dim)))
+
+    train = points(n)
+    own = unit(rng.standard_normal((queries, 8)) @ text)
+    other = unit(points(queries) + 2 * unit(gap) + 4 * own)
+    return train.astype(np.float32), other.astype(np.float32), points(alike).astype(np.float32)
+
+
 def lid(neighbours: Array) -> NDArray[np.float64]:
     """Local intrinsic dimension by maximum likelihood (Levina & Bickel; Amsaleg et al.) from distances (n, k) that ascend
     and are no squares: minus one over the mean of ln(r_i / r_k)."""

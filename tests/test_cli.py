@@ -104,6 +104,20 @@ def test_ids_of_a_file(kind: str, folder: Path, vectors: np.ndarray) -> None:
     assert annlib.load(folder / "x.ann").search(vectors[7], 1).ids.tolist() == [70]
 
 
+@pytest.mark.parametrize("kind", ["flat", "hnsw"])
+def test_codes_alone(kind: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = folder / "x.ann"
+    common = ["build", str(folder / "vectors.npy"), "-o", str(path), "--kind", kind, "--no-keep-vectors"]
+    assert cli.main(common) == 0
+    assert "codes only" in capsys.readouterr().out
+    assert annlib.load(path).stats()["codec"] == "int8"
+    assert cli.main([*common, "--codec", "rabitq:4"]) == 0
+    stats = annlib.load(path).stats()
+    assert (stats["codec"], stats["vector_bytes"]) == ("rabitq:4", 0)
+    capsys.readouterr()
+    assert "makes no codes" in failure([*common, "--codec", "float32"], capsys)
+
+
 def test_string_ids(folder: Path) -> None:
     np.save(folder / "ids.npy", np.array([f"paper-{i}" for i in range(400)]))
     index, out = str(folder / "x.ann"), folder / "out.npz"

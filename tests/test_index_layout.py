@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from container_bytes import section, with_section
-from reference import METRICS, Data, clustered, nearest, recall, vectors
+from reference import METRICS, Data, clustered, cross_modal, nearest, recall, vectors
 
 import annlib
 from annlib.persistence import from_bytes, to_bytes
@@ -49,6 +49,13 @@ def test_every_dtype(dtype: str, metric: str) -> None:
     train, queries = vectors(3000, 50, dtype), vectors(100, 50, dtype, seed=1)
     found = fused(train, metric).search(queries, 10, ef_search=120)
     assert recall(found.distances, nearest(train, queries, metric, 10)[1]) >= 0.97
+
+
+def test_queries_far_from_the_data_do_not_walk_all_of_it() -> None:
+    train, queries, _ = cross_modal(8000, 50, 0, 48)
+    result = fused(train, "cosine", codec="int8").search(queries, ef_search=64)
+    assert recall(result.distances, nearest(train, queries, "cosine", 10)[1]) > 0.98
+    assert result.stats["hops"] < len(queries) * (8 * 64 + 50)  # and some through the upper layers
 
 
 def test_real_embeddings(arxiv: Data) -> None:

@@ -24,7 +24,7 @@ py::tuple code_distances(const std::string& codec, const std::string& metric, co
     std::vector<Slot> slots;
     for (std::size_t i = 0; i < rows.count; ++i) slots.push_back(table.append(rows.row(i)));
     CodeSpace codes(table, std::move(made));
-    codes.train(slots, 0);
+    codes.train(StoredSpace(table), slots, 0);
     parallel_for(asked.count, 16, 0, [&](std::size_t begin, std::size_t end, int) {
       QueryBuffer buffer;
       for (std::size_t q = begin; q < end; ++q) {

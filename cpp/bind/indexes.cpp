@@ -156,9 +156,19 @@ py::array get(const Index& index, const IdArray& ids) {
   return out;
 }
 
+py::array loaded(const HnswIndex& index, const IdArray& ids) {
+  py::array_t<float> out({ids.size(), static_cast<py::ssize_t>(index.dim())});
+  float* data = out.mutable_data();
+  const auto span = span_of(ids);
+  Release release;
+  index.load(span, data);
+  return out;
+}
+
 py::tuple search_left_out(const HnswIndex& index, const IdArray& ids, std::size_t k, std::size_t ef, int threads,
                           bool exact) {
-  return search_with(index, get(index, ids), {k, ef, nullptr, threads, exact, span_of(ids)});
+  return search_with(index, index.keeps_vectors() ? get(index, ids) : loaded(index, ids),
+                     {k, ef, nullptr, threads, exact, span_of(ids)});
 }
 
 py::array_t<bool> contains(const Index& index, const IdArray& ids) {
@@ -285,16 +295,19 @@ void bind_indexes(py::module_& m) {
       .def("visit_sections", &visit_sections, py::arg("visit"))
       .def("__len__", &Index::size, py::call_guard<Release>())
       .def_property_readonly("memory_bytes", py::cpp_function(&Index::memory_bytes, py::call_guard<Release>()))
+      .def_property_readonly("vector_bytes", py::cpp_function(&Index::vector_bytes, py::call_guard<Release>()))
+      .def_property_readonly("code_bytes", py::cpp_function(&Index::code_bytes, py::call_guard<Release>()))
+      .def_property_readonly("keeps_vectors", &Index::keeps_vectors)
       .def_property_readonly("dim", &Index::dim)
       .def_property_readonly("dtype", [](const Index& index) { return name_of(index.dtype()); })
       .def_property_readonly("metric", [](const Index& index) { return name_of(index.metric()); });
 
   py::class_<FlatIndex, Index, std::shared_ptr<FlatIndex>>(m, "FlatIndex")
-      .def(py::init(
-               [](std::uint32_t dim, const std::string& dtype, const std::string& metric, const std::string& codec) {
-                 return std::make_shared<FlatIndex>(dim, parse_dtype(dtype), parse_metric(metric), codec);
-               }),
-           py::arg("dim"), py::arg("dtype"), py::arg("metric"), py::arg("codec"))
+      .def(py::init([](std::uint32_t dim, const std::string& dtype, const std::string& metric, const std::string& codec,
+                       bool keep_vectors) {
+             return std::make_shared<FlatIndex>(dim, parse_dtype(dtype), parse_metric(metric), codec, keep_vectors);
+           }),
+           py::arg("dim"), py::arg("dtype"), py::arg("metric"), py::arg("codec"), py::arg("keep_vectors"))
       .def_static("open", &open<FlatIndex>, py::arg("file"))
       .def_property_readonly("codec_asked", &FlatIndex::codec_asked)
       .def_property_readonly("codec", [](const FlatIndex& index) { return index.codec().name; })
@@ -303,7 +316,7 @@ void bind_indexes(py::module_& m) {
   py::class_<HnswIndex, Index, std::shared_ptr<HnswIndex>>(m, "HnswIndex")
       .def(py::init([](std::uint32_t dim, const std::string& dtype, const std::string& metric, std::uint32_t big_m,
                        std::uint32_t ef_construction, const std::string& codec, std::uint64_t seed,
-                       const std::string& layout) {
+                       const std::string& layout, bool keep_vectors) {
              HnswParams params;
              params.dim = dim;
              params.dtype = parse_dtype(dtype);
@@ -313,10 +326,11 @@ void bind_indexes(py::module_& m) {
              params.codec = codec;
              params.seed = seed;
              params.layout = parse_layout(layout);
+             params.keep_vectors = keep_vectors;
              return std::make_shared<HnswIndex>(params);
            }),
            py::arg("dim"), py::arg("dtype"), py::arg("metric"), py::arg("M"), py::arg("ef_construction"),
-           py::arg("codec"), py::arg("seed"), py::arg("layout"))
+           py::arg("codec"), py::arg("seed"), py::arg("layout"), py::arg("keep_vectors"))
       .def_static("open", &open<HnswIndex>, py::arg("file"))
       .def_property_readonly("M", [](const HnswIndex& index) { return index.params().m; })
       .def_property_readonly("ef_construction", [](const HnswIndex& index) { return index.params().ef_construction; })
@@ -336,6 +350,20 @@ void bind_indexes(py::module_& m) {
           "search_left_out", &search_left_out, py::arg("ids"), py::arg("k"), py::arg("ef"), py::arg("threads"),
           py::arg("exact"),
           "search() with the vectors of some of bottom_ids(), each as though neither it nor what equals it were there.")
+      .def(
+          "repair",
+          [](HnswIndex& index, const py::array& queries, std::size_t k, int threads, const py::object& progress) {
+            const VectorBlock block = block_of(queries, "queries");
+            const Progress report = progress_of(progress);
+            RepairCounts counts;
+            {
+              Release release;
+              counts = index.repair(block, k, threads, report);
+            }
+            return py::make_tuple(counts.neighbourhoods, counts.broken, counts.links, counts.lists);
+          },
+          py::arg("queries"), py::arg("k"), py::arg("threads"), py::arg("progress"),
+          "Distinct neighbourhoods, how many were broken, links made, lists that got them.")
       .def("counts", [](const HnswIndex& index) {
         HnswIndex::Counts counts;
         {
@@ -348,8 +376,6 @@ void bind_indexes(py::module_& m) {
         result["twins"] = counts.twins;
         result["levels"] = counts.levels;
         result["links"] = counts.links;
-        result["vector_bytes"] = counts.vector_bytes;
-        result["code_bytes"] = counts.code_bytes;
         result["graph_bytes"] = counts.graph_bytes;
         result["codec_error"] = counts.codec_error;
         return result;

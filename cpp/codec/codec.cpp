@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
+#include <cstring>
 
 #include "codec/float16.h"
 #include "codec/rabitq.h"
@@ -69,6 +70,29 @@ void scale(float* x, std::uint32_t dim, float by) {
   for (std::uint32_t i = 0; i < dim; ++i) x[i] *= by;
 }
 
+std::string listed(const std::vector<std::string>& names) {
+  std::string all;
+  for (const std::string& name : names) all += (all.empty() ? "" : ", ") + name;
+  return all;
+}
+
+ValueError too_long(const Codec& codec) {
+  return ValueError(
+      "with keep_vectors=False, vectors must be short enough for float32 to hold the distances of their " +
+      std::string(codec.name()) + " codes, got some that are not");
+}
+
+// Of loaded rows, which are of unit length under cosine.
+double distance_of(Metric metric, const std::vector<float>& a, const std::vector<float>& b) {
+  double difference2 = 0, product = 0;
+  for (std::size_t d = 0; d < a.size(); ++d) {
+    const double difference = static_cast<double>(a[d]) - b[d];
+    difference2 += difference * difference;
+    product += static_cast<double>(a[d]) * b[d];
+  }
+  return metric == Metric::l2 ? difference2 : metric == Metric::ip ? -product : 1.0 - product;
+}
+
 }  // namespace
 
 std::unique_ptr<Codec> make_codec(std::string_view name, Metric metric, std::uint32_t dim) {
@@ -82,17 +106,21 @@ std::vector<std::string> codec_names() {
   return names;
 }
 
-CodecChoice choose_codec(const std::string& asked, DType dtype, std::uint32_t dim) {
+CodecChoice choose_codec(const std::string& asked, DType dtype, std::uint32_t dim, bool keep_vectors) {
   const auto [entry, bits] = parse(asked);
-  if (entry == nullptr) {
-    std::string all;
-    for (const std::string& name : codec_names()) all += (all.empty() ? "" : ", ") + name;
-    throw ValueError("unknown codec '" + asked + "'; there are: " + all);
-  }
+  if (entry == nullptr) throw ValueError("unknown codec '" + asked + "'; there are: " + listed(codec_names()));
   const std::string name(entry->name);
   if (bits == 0 && asked != name) {
     throw ValueError(entry->bits == 0 ? "codec '" + name + "' takes no bits"
                                       : "bits of codec '" + name + "' must be from 1 to 8, got '" + asked + "'");
+  }
+  if (!keep_vectors) {
+    if (name == "auto") return {"int8", "of what the codecs make of vectors that are not kept, the nearest to them"};
+    if (entry->make != nullptr) return {bits == 0 ? name : name + ":" + std::to_string(bits), "as asked"};
+    std::vector<std::string> names = codec_names();
+    std::erase(names, name);
+    throw ValueError("'" + name +
+                     "' makes no codes, and keep_vectors=False keeps nothing else; there are: " + listed(names));
   }
   if (is_integer(dtype)) return {"float32", "8-bit vectors are walked on as they are"};
   if (name == "float16" && dtype == DType::f16) return {"float32", "the vectors are float16 already"};
@@ -101,13 +129,12 @@ CodecChoice choose_codec(const std::string& asked, DType dtype, std::uint32_t di
   return {"int8", "8-bit codes are read " + std::to_string(dtype_size(dtype)) + " times faster than the vectors"};
 }
 
-CodeSpace::CodeSpace(const Table& table, std::unique_ptr<Codec> codec)
-    : table_(&table), codec_(std::move(codec)), stride_(row_stride(codec_->code_bytes())) {}
+CodeSpace::CodeSpace(const Table& table, std::unique_ptr<Codec> codec, bool alone)
+    : table_(&table), codec_(std::move(codec)), alone_(alone), stride_(row_stride(codec_->code_bytes())) {}
 
-float* CodeSpace::load(const void* vector, DType dtype, QueryBuffer& buffer) const {
-  float* wide = buffer.need_floats(table_->dim());
-  widen(vector, dtype, table_->dim(), wide);
-  return wide;
+void CodeSpace::load(Slot slot, float* out) const {
+  if (table_->vector(slot) != nullptr) return StoredSpace(*table_).load(slot, out);
+  codec_->decode(code(slot), out);
 }
 
 Scan CodeSpace::bind(const float* vector, QueryBuffer& buffer) const {
@@ -120,11 +147,13 @@ Scan CodeSpace::bind(const float* vector, QueryBuffer& buffer) const {
   scan.rows.prefetch_bytes = static_cast<std::uint32_t>(stride_);
   scan.margin = kErrorMargin * error_;
   codec_->prepare(vector, buffer, scan);
+  if (alone_) scan.margin = 0.0f;
   return scan;
 }
 
 Scan CodeSpace::prepare(const QueryView& query, QueryBuffer& buffer) const {
-  float* wide = load(query.data, query.dtype, buffer);
+  float* wide = buffer.need_floats(table_->dim());
+  widen(query.data, query.dtype, table_->dim(), wide);
   if (table_->metric() == Metric::cosine) {
     scale(wide, table_->dim(), reciprocal_length(wide, table_->dim()));
   }
@@ -132,45 +161,46 @@ Scan CodeSpace::prepare(const QueryView& query, QueryBuffer& buffer) const {
 }
 
 Scan CodeSpace::prepare_row(Slot slot, QueryBuffer& buffer) const {
-  float* wide = load(table_->row(slot), table_->dtype(), buffer);
-  if (table_->metric() == Metric::cosine) scale(wide, table_->dim(), table_->reciprocal_norm(slot));
+  float* wide = buffer.need_floats(table_->dim());
+  load(slot, wide);
   return bind(wide, buffer);
 }
 
-bool CodeSpace::encode_row(Slot slot, float* wide) {
-  widen(table_->row(slot), table_->dtype(), table_->dim(), wide);
-  if (table_->metric() == Metric::cosine) scale(wide, table_->dim(), table_->reciprocal_norm(slot));
-  return codec_->encode(wide, codes_.data() + slot * stride_);
+bool CodeSpace::encode_row(const Space& rows, Slot slot, float* wide) {
+  std::byte* code = codes_.data() + slot * stride_;
+  rows.load(slot, wide);
+  const bool inside = codec_->encode(wide, code);
+  if (alone_ && !codec_->decode(code, wide)) throw too_long(*codec_);
+  return inside;
 }
 
-void CodeSpace::train(std::span<const Slot> slots, int threads) {
+void CodeSpace::train(const Space& rows, std::span<const Slot> slots, int threads) {
   const std::uint32_t dim = table_->dim();
   const std::span<const Slot> sample = slots.first(std::min(slots.size(), kTrainRows));
   if (!sample.empty()) {
-    Array<float> rows(sample.size() * dim);
-    for (std::size_t i = 0; i < sample.size(); ++i) {
-      widen(table_->row(sample[i]), table_->dtype(), dim, &rows[i * dim]);
-      if (table_->metric() == Metric::cosine) scale(&rows[i * dim], dim, table_->reciprocal_norm(sample[i]));
-    }
-    codec_->train(rows.data(), sample.size());
+    Array<float> wide(sample.size() * dim);
+    for (std::size_t i = 0; i < sample.size(); ++i) rows.load(sample[i], &wide[i * dim]);
+    codec_->train(wide.data(), sample.size());
   }
   grow();
   std::atomic<std::size_t> outside{0};
   parallel_for(table_->slots(), 1024, threads, [&](std::size_t begin, std::size_t end, int) {
     std::vector<float> wide(dim);
     std::size_t missed = 0;
-    for (std::size_t slot = begin; slot < end; ++slot) missed += !encode_row(static_cast<Slot>(slot), wide.data());
+    for (std::size_t slot = begin; slot < end; ++slot)
+      missed += !encode_row(rows, static_cast<Slot>(slot), wide.data());
     outside += missed;
   });
   trained_on_ = slots.size();
   outside_ = 0;
-  measure_error(sample);
+  measure_error(rows, sample);
+  if (alone_ && !finite()) throw too_long(*codec_);
 }
 
-void CodeSpace::measure_error(std::span<const Slot> sample) {
+void CodeSpace::measure_error(const Space& rows, std::span<const Slot> sample) {
   constexpr std::size_t kPairs = 2048;
-  const StoredSpace exact(*table_);
-  QueryBuffer coded_buffer, exact_buffer;
+  std::vector<float> row(table_->dim()), other(row);
+  QueryBuffer buffer;
   double sum = 0;
   std::size_t n = 0;
   for (std::size_t i = 0; i < kPairs && sample.size() > 1; ++i) {
@@ -178,9 +208,11 @@ void CodeSpace::measure_error(std::span<const Slot> sample) {
     const Slot a = sample[to_below(random64(0, 1, i), size)];
     const Slot b = sample[to_below(random64(0, 2, i), size)];
     if (a == b) continue;
-    float coded, truth;
-    prepare_row(a, coded_buffer).score(&b, 1, &coded);
-    exact.prepare_row(a, exact_buffer).score(&b, 1, &truth);
+    rows.load(a, row.data());
+    rows.load(b, other.data());
+    const double truth = distance_of(table_->metric(), row, other);
+    float coded;
+    bind(row.data(), buffer).score(&b, 1, &coded);
     sum += (static_cast<double>(coded) - truth) * (static_cast<double>(coded) - truth);
     ++n;
   }
@@ -191,7 +223,7 @@ bool CodeSpace::distinct(std::span<const Slot> slots) const {
   constexpr std::size_t kGroup = 10;
   std::vector<std::uint64_t> hashes(slots.size());
   for (std::size_t i = 0; i < slots.size(); ++i) {
-    hashes[i] = hash_bytes(codes_.data() + slots[i] * stride_, codec_->code_bytes());
+    hashes[i] = content_hash(slots[i]);
   }
   std::sort(hashes.begin(), hashes.end());
   std::size_t alike = 0;
@@ -234,13 +266,29 @@ void CodeSpace::grow() { codes_.resize(table_->slots() * stride_); }
 
 void CodeSpace::encode(Slot slot) {
   std::vector<float> wide(table_->dim());
-  outside_ += !encode_row(slot, wide.data());
+  outside_ += !encode_row(*this, slot, wide.data());
 }
+
+void CodeSpace::learn_from(const CodeSpace& other) {
+  codec_->restore(other.codec_->params());
+  error_ = other.error_;
+  trained_on_ = other.trained_on_;
+  outside_ = other.outside_;
+}
+
+void CodeSpace::set_code(Slot slot, const std::byte* code) {
+  std::memcpy(codes_.data() + slot * stride_, code, codec_->code_bytes());
+}
+
+bool CodeSpace::same_code(Slot a, Slot b) const { return std::memcmp(code(a), code(b), codec_->code_bytes()) == 0; }
+
+std::uint64_t CodeSpace::content_hash(Slot slot) const { return hash_bytes(code(slot), codec_->code_bytes()); }
 
 // Every training looks at all rows once, so it must not be due more often than each hundredth row or so.
 bool CodeSpace::wants_training(std::size_t more) const {
   const std::size_t rows = table_->live() + more;
-  return rows >= 2 * trained_on_ + (trained_on_ > 0 ? 16 : 1) || outside_ > 16 + rows / 100;
+  const bool grown = rows >= 2 * trained_on_ + (trained_on_ > 0 ? 16 : 1);
+  return (grown && !(alone_ && trained_on_ >= kLearntRows)) || outside_ > 16 + rows / 100;
 }
 
 void CodeSpace::restore(Array<std::byte> codes, std::span<const float> params, float error) {
@@ -250,6 +298,12 @@ void CodeSpace::restore(Array<std::byte> codes, std::span<const float> params, f
     if (!std::isfinite(p)) throw CorruptError("a parameter of the codec is not finite");
   }
   if (!codec_->restore(params)) throw CorruptError("the codec's parameters do not fit the vectors");
+  std::vector<float> wide(table_->dim());
+  for (std::size_t slot = 0; alone_ && slot < table_->slots(); ++slot) {
+    if (!codec_->decode(codes.data() + slot * stride_, wide.data())) {
+      throw CorruptError("the code of row " + std::to_string(slot) + " is not finite");
+    }
+  }
   codes_ = std::move(codes);
   error_ = error;
   trained_on_ = table_->live();

@@ -39,6 +39,9 @@ class Codec {
   /// Writes code_bytes(). Returns false if the vector lies outside of what the codec was trained for, so that its
   /// code is a poor one.
   virtual bool encode(const float* vector, std::byte* code) const = 0;
+  /// The vector that a code stands for: whose products are what its distances take them to be, but for rounding. False
+  /// if the code, its tail included, holds numbers that are not finite: of vectors too long for it, or out of a file.
+  virtual bool decode(const std::byte* code, float* vector) const = 0;
   /// Whether its distances are good enough to choose links by. If not, graphs grow on the stored vectors.
   virtual bool chooses_links() const = 0;
   /// Fills scan.query and scan.scorer; scan.rows.dim if an element of a row is not a dimension; and scan.margin if the
@@ -58,23 +61,33 @@ struct CodecChoice {
 };
 
 /// Resolves "auto", the number of bits, and the codecs that say nothing new about a dtype. ValueError for an unknown
-/// name, and for bits out of range or of a codec that has none.
-CodecChoice choose_codec(const std::string& asked, DType dtype, std::uint32_t dim);
+/// name, for bits out of range or of a codec that has none, and for "float32" where vectors are not kept.
+CodecChoice choose_codec(const std::string& asked, DType dtype, std::uint32_t dim, bool keep_vectors = true);
+
+/// Fewer vectors than these are kept, for a while, where they are not to be: a codec learns too little from them.
+constexpr std::size_t kLearntRows = 1024;
 
 /// The codes of a table's rows, slot by slot. encode() and train() are for one thread with no reader beside it.
+///
+/// Codes are a shorter way to the table's vectors or, `alone`, what is left of them: then they are decoded where a
+/// vector is asked for that is not at hand, results are theirs (no margin), and what they cannot hold is a ValueError.
 class CodeSpace final : public Space {
  public:
-  CodeSpace(const Table& table, std::unique_ptr<Codec> codec);
+  CodeSpace(const Table& table, std::unique_ptr<Codec> codec, bool alone = false);
 
   Scan prepare(const QueryView& query, QueryBuffer& buffer) const override;
   Scan prepare_row(Slot slot, QueryBuffer& buffer) const override;
+  void load(Slot slot, float* out) const override;
 
   const Codec& codec() const { return *codec_; }
   /// Typical error of a code's distance (root mean square), measured on the training sample.
   float error() const { return error_; }
 
-  /// Learns from at most 65,536 of `slots`, the first ones, and makes the codes of all rows anew.
-  void train(std::span<const Slot> slots, int threads);
+  /// Learns from at most 65,536 of `slots`, the first ones, and makes the codes of all rows anew, of what they are in
+  /// `rows`: the stored vectors, or other codes.
+  void train(const Space& rows, std::span<const Slot> slots, int threads);
+  /// Knows what another of the same codec has learnt, and no codes yet.
+  void learn_from(const CodeSpace& other);
   /// Whether distances of codes are finite: under l2 and ip those of very long vectors are not.
   bool finite() const { return std::isfinite(error_); }
   /// Whether few enough of `slots`, whose vectors all differ, share their code with more than ten others: not more than
@@ -86,10 +99,15 @@ class CodeSpace final : public Space {
   bool resolves(std::span<const Slot> slots) const;
   /// Makes room for all rows of the table.
   void grow();
-  /// Makes a row's code; the room must be there.
+  /// Makes a row's code of its vector, which must be at hand; the room must be there.
   void encode(Slot slot);
+  const std::byte* code(Slot slot) const { return codes_.data() + slot * stride_; }
+  void set_code(Slot slot, const std::byte* code);
+  bool same_code(Slot a, Slot b) const;
+  /// A hash of the code's bytes.
+  std::uint64_t content_hash(Slot slot) const;
   /// True when the codec knows nothing yet, when rows were doubled by the `more` that come, or when so many fell
-  /// outside of what it knows that training again would pay.
+  /// outside of what it knows that training again would pay. Codes alone lose by it: they do not follow every doubling.
   bool wants_training(std::size_t more = 0) const;
 
   std::size_t memory_bytes() const { return codes_.bytes().size(); }
@@ -99,13 +117,13 @@ class CodeSpace final : public Space {
   void restore(Array<std::byte> codes, std::span<const float> params, float error);
 
  private:
-  bool encode_row(Slot slot, float* wide);
-  void measure_error(std::span<const Slot> sample);
+  bool encode_row(const Space& rows, Slot slot, float* wide);
+  void measure_error(const Space& rows, std::span<const Slot> sample);
   Scan bind(const float* vector, QueryBuffer& buffer) const;
-  float* load(const void* vector, DType dtype, QueryBuffer& buffer) const;
 
   const Table* table_;
   std::unique_ptr<Codec> codec_;
+  bool alone_;
   std::size_t stride_;
   Array<std::byte> codes_;
   float error_ = 0;

@@ -48,6 +48,12 @@ class Float16Codec final : public Codec {
     return inside;
   }
 
+  bool decode(const std::byte* code, float* vector) const override {
+    simd::kernels().half_to_float(reinterpret_cast<const std::uint16_t*>(code), dim_, vector);
+    for (std::uint32_t d = 0; d < dim_; ++d) vector[d] /= scale_;
+    return simd::kernels().first_nonfinite(vector, dim_) == dim_;
+  }
+
   void prepare(const float* vector, QueryBuffer& buffer, Scan& scan) const override {
     const bool l2 = metric_ == Metric::l2;
     const float* query = vector;

@@ -26,11 +26,6 @@ NeighbourCodes::NeighbourCodes(const Table& table, std::uint32_t width)
       rotation_(table.dim(), kRotationSeed),
       blocks_((width + simd::kBlockRows - 1) / simd::kBlockRows) {}
 
-void NeighbourCodes::load(Slot slot, float* out) const {
-  widen(table_->row(slot), table_->dtype(), table_->dim(), out);
-  if (table_->metric() == Metric::cosine) scale(out, table_->dim(), table_->reciprocal_norm(slot));
-}
-
 simd::BlockQuery NeighbourCodes::prepare(const QueryView& query, QueryBuffer& buffer) const {
   const simd::Kernels& k = simd::kernels();
   const std::uint32_t dim = table_->dim(), padded = rotation_.padded();
@@ -50,12 +45,11 @@ simd::BlockQuery NeighbourCodes::prepare(const QueryView& query, QueryBuffer& bu
   const std::int32_t below = k.sign_tables(levels, padded, tables);
   // <s, Rq> = 2 (what set bits add) - (what all would add)
   const float step = largest / kQueryLevels;
-  return {tables, padded / 4, 2.0f * step,
-          step * static_cast<float>(2 * below - total)};
+  return {tables, padded / 4, 2.0f * step, step * static_cast<float>(2 * below - total)};
 }
 
-void NeighbourCodes::encode(Slot node, const Slot* neighbours, std::uint32_t degree, std::byte* codes,
-                            QueryBuffer& buffer) const {
+void NeighbourCodes::encode(const Space& rows, Slot node, const Slot* neighbours, std::uint32_t degree,
+                            std::byte* codes, QueryBuffer& buffer) const {
   const simd::Kernels& k = simd::kernels();
   const std::uint32_t dim = table_->dim(), padded = rotation_.padded();
   float* center = buffer.need_floats(2 * std::size_t{dim} + 2 * std::size_t{padded});
@@ -63,7 +57,7 @@ void NeighbourCodes::encode(Slot node, const Slot* neighbours, std::uint32_t deg
   float* rotated_center = residual + dim;
   float* rotated = rotated_center + padded;
   auto* signs = buffer.need<std::uint8_t>(padded / 4);
-  load(node, center);
+  rows.load(node, center);
   rotation_.apply(center, rotated_center);
   std::fill_n(codes, bytes(), std::byte{0});
   bool finite = true;
@@ -79,7 +73,7 @@ void NeighbourCodes::encode(Slot node, const Slot* neighbours, std::uint32_t deg
   for (std::uint32_t j = 0; j < degree; ++j) {
     std::byte* block = codes + header_bytes() + j / simd::kBlockRows * block_bytes();
     const std::uint32_t place = j % simd::kBlockRows;
-    load(neighbours[j], residual);
+    rows.load(neighbours[j], residual);
     for (std::uint32_t i = 0; i < dim; ++i) residual[i] -= center[i];
     rotation_.apply(residual, rotated);
     const simd::SignSums sums = k.sign_codes(rotated, rotated_center, padded, signs);

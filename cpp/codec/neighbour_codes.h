@@ -48,8 +48,10 @@ class NeighbourCodes {
   /// The query's tables; they lie in `buffer`.
   simd::BlockQuery prepare(const QueryView& query, QueryBuffer& buffer) const;
 
-  /// Codes of `degree` neighbours of `node`. Where numbers do not fit a float the codes are marked as invalid.
-  void encode(Slot node, const Slot* neighbours, std::uint32_t degree, std::byte* codes, QueryBuffer& buffer) const;
+  /// Codes of `degree` neighbours of `node`, all of them slots of `rows`. Where numbers do not fit a float the codes
+  /// are marked as invalid.
+  void encode(const Space& rows, Slot node, const Slot* neighbours, std::uint32_t degree, std::byte* codes,
+              QueryBuffer& buffer) const;
 
   /// Codes whose neighbours changed. The mark is a NaN in the first float: who looks at codes has it at hand.
   static void invalidate(std::byte* codes);
@@ -61,7 +63,6 @@ class NeighbourCodes {
 
  private:
   bool by_product() const { return table_->metric() == Metric::ip; }
-  void load(Slot slot, float* out) const;
 
   const Table* table_;
   Rotation rotation_;

@@ -146,6 +146,24 @@ bool RabitqCodec::encode(const float* vector, std::byte* code) const {
   return std::sqrt(direction.norm2) <= 2.0 * radius_;
 }
 
+// c + f P^-1 x
+bool RabitqCodec::decode(const std::byte* code, float* vector) const {
+  float tail[2];
+  std::memcpy(tail, code + row_bytes_, sizeof tail);
+  const float rescale = tail[1] / (metric_ == Metric::l2 ? -2.0f : -1.0f);
+  const auto* bytes = reinterpret_cast<const std::uint8_t*>(code);
+  const std::uint32_t mask = (1u << width_) - 1;
+  const float half = 0.5f * static_cast<float>((1 << bits_) - 1);
+  std::vector<float> rotated(rotation_.padded());
+  for (std::uint32_t i = 0; i < rotation_.padded(); ++i) {
+    const std::uint32_t u = (bytes[i % row_bytes_] >> (i / row_bytes_ * width_)) & mask;
+    rotated[i] = rescale * (static_cast<float>(u) - half);
+  }
+  rotation_.undo(rotated.data(), vector);
+  for (std::uint32_t d = 0; d < dim_; ++d) vector[d] += centroid_[d];
+  return std::isfinite(tail[0]) && std::isfinite(tail[1]) && simd::kernels().first_nonfinite(vector, dim_) == dim_;
+}
+
 void RabitqCodec::prepare(const float* vector, QueryBuffer& buffer, Scan& scan) const {
   const simd::Kernels& k = simd::kernels();
   const std::uint32_t n = rotation_.padded();

@@ -37,6 +37,7 @@ class RabitqCodec final : public Codec {
   bool chooses_links() const override { return bits_ == 8; }
   void train(const float* sample, std::size_t n) override;
   bool encode(const float* vector, std::byte* code) const override;
+  bool decode(const std::byte* code, float* vector) const override;
   void prepare(const float* vector, QueryBuffer& buffer, Scan& scan) const override;
 
  private:

@@ -59,4 +59,16 @@ void Rotation::apply(const float* in, float* out) const {
   }
 }
 
+// Each step of a round is symmetric, and the round as a whole orthogonal: backwards it is the inverse.
+void Rotation::undo(float* rotated, float* out) const {
+  const std::uint32_t block = 1u << log2_block_;
+  for (std::uint32_t round = kRounds; round-- > 0;) {
+    if (block != padded_) mix_halves(rotated, padded_);
+    simd::kernels().fht(rotated + block_begin(round, padded_, block), log2_block_);
+    const float* factors = factors_.data() + round * padded_;
+    for (std::uint32_t i = 0; i < padded_; ++i) rotated[i] *= factors[i];
+  }
+  std::copy_n(rotated, dim_, out);
+}
+
 }  // namespace annlib

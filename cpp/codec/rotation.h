@@ -21,6 +21,8 @@ class Rotation {
   std::uint32_t padded() const { return padded_; }
   /// Keeps norms and inner products, up to rounding. `in` and `out` must not overlap.
   void apply(const float* in, float* out) const;
+  /// Back again: `rotated` has padded() elements and is used up, `out` has dim().
+  void undo(float* rotated, float* out) const;
 
  private:
   std::uint32_t dim_, padded_;

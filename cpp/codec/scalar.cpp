@@ -93,6 +93,18 @@ bool ScalarCodec::encode(const float* vector, std::byte* code) const {
   return inside;
 }
 
+bool ScalarCodec::decode(const std::byte* code, float* vector) const {
+  const auto* bytes = reinterpret_cast<const std::uint8_t*>(code);
+  const std::uint32_t mask = (1u << bits_) - 1;
+  for (std::uint32_t d = 0; d < dim_; ++d) {
+    const std::uint32_t c = (bytes[d % row_bytes_] >> (d / row_bytes_ * bits_)) & mask;
+    vector[d] = middle_[d] + step_[d] * (static_cast<float>(c) - half());
+  }
+  float tail = 0.0f;
+  if (has_tail()) std::memcpy(&tail, code + tail_offset(), sizeof tail);
+  return std::isfinite(tail) && simd::kernels().first_nonfinite(vector, dim_) == dim_;
+}
+
 void ScalarCodec::prepare(const float* vector, QueryBuffer& buffer, Scan& scan) const {
   // Folded into the query's own memory, which nobody reads afterwards. Sums go through the kernels: a plain loop over
   // floats adds one after another, and building prepares many queries.

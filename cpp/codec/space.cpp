@@ -125,4 +125,11 @@ Scan StoredSpace::prepare_row(Slot slot, QueryBuffer& buffer) const {
   }
 }
 
+void StoredSpace::load(Slot slot, float* out) const {
+  widen(table_->vector(slot), table_->dtype(), table_->dim(), out);
+  if (table_->metric() != Metric::cosine) return;
+  const float norm = table_->reciprocal_norm(slot);
+  for (std::uint32_t d = 0; d < table_->dim(); ++d) out[d] *= norm;
+}
+
 }  // namespace annlib

@@ -52,6 +52,8 @@ class Space {
   virtual Scan prepare(const QueryView& query, QueryBuffer& buffer) const = 0;
   /// The row of a slot as the query, for building; its distances order as prepare()'s do.
   virtual Scan prepare_row(Slot slot, QueryBuffer& buffer) const = 0;
+  /// The row of a slot as float32, as near as it is known; under cosine of unit length, or zero.
+  virtual void load(Slot slot, float* out) const = 0;
 };
 
 /// The stored vectors themselves: exact distances in the metric's own unit, in integers for integer dtypes.
@@ -60,6 +62,7 @@ class StoredSpace final : public Space {
   explicit StoredSpace(const Table& table) : table_(&table) {}
   Scan prepare(const QueryView& query, QueryBuffer& buffer) const override;
   Scan prepare_row(Slot slot, QueryBuffer& buffer) const override;
+  void load(Slot slot, float* out) const override;
 
  private:
   Scan bind(simd::Pair pair, const void* data, float reciprocal_norm) const;

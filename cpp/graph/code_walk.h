@@ -13,10 +13,11 @@
 namespace annlib {
 
 /// When a walk over codes ends: with the k-th nearest distance found so far at d, once no estimate is below
-/// times * d + plus, and not before `least` nodes that pass were expanded. The larger, the more is found.
+/// times * d + plus, and not before `least` nodes that pass were expanded. The larger, the more is found. With `most`
+/// of them it ends in any case.
 struct Reach {
   float times = 1.0f, plus = 0.0f;
-  std::size_t least = 0;
+  std::size_t least = 0, most = std::numeric_limits<std::size_t>::max();
 };
 
 /// The k least of the distances seen so far.
@@ -87,6 +88,7 @@ bool walk_codes(const Layer& layer, const NeighbourCodes& codes, const simd::Blo
     const bool passes = accept(node);
     passed += passes;
     s.expanded.emplace_back(distance, node, passes);
+    if (passed >= reach.most) break;
     if (passes) {
       kth.push(distance);
       if (passed >= reach.least) bound = kth.value() * reach.times + reach.plus;

@@ -33,7 +33,7 @@ Bitset reachable(const Hierarchy& graph) {
 }
 
 std::size_t connect(Hierarchy& graph, const Bitset& nodes, const Space& space, std::size_t ef,
-                    const Grower::Publish& publish) {
+                    const Grower::Publish& publish, Journal* journal) {
   if (graph.entry() == kNoSlot) return 0;
   const Layer layer = graph.layer(0);
   std::vector<Slot> stack;
@@ -65,6 +65,7 @@ std::size_t connect(Hierarchy& graph, const Bitset& nodes, const Space& space, s
       beam_search(layer, scan, s);
       const auto mend = [&](Slot from, std::uint32_t place) {
         publish([&] {
+          if (journal != nullptr) journal->keep(layer, from);
           layer.links(from)[place] = node;
           layer.touch(from);
         });

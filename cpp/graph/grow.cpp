@@ -239,18 +239,20 @@ void Grower::shrink(const Layer& from, const Layer& to, std::span<const Slot> no
   });
 }
 
-void Grower::force_link(const Layer& layer, Slot node, Slot to) {
-  Worker& mine = worker(0);
-  const Slot* links = layer.links(node);
-  mine.slots.assign(links, links + layer.degree(node));
-  mine.slots.push_back(to);
-  rank(node, mine);
-  // The first candidate is always chosen.
-  const auto at = std::find_if(mine.list.begin(), mine.list.end(), [&](Candidate c) { return c.slot() == to; });
-  std::rotate(mine.list.begin(), at, at + 1);
-  prune(*options_.space, layer.width, mine.list, mine.prune);
-  std::sort(mine.list.begin(), mine.list.end());
-  publish_([&] { overwrite(layer, node, mine.list); });
+void Grower::force_links(const Layer& layer, std::span<const Forced> forced) {
+  rewrite(
+      layer, forced.size(), [&](std::size_t i) { return forced[i].node; },
+      [&](std::size_t i, Worker& mine) {
+        const auto& [node, to] = forced[i];
+        const auto is_forced = [&to = to](Slot slot) { return std::find(to.begin(), to.end(), slot) != to.end(); };
+        const Slot* links = layer.links(node);
+        mine.slots = to;
+        std::remove_copy_if(links, links + layer.degree(node), std::back_inserter(mine.slots), is_forced);
+        rank(node, mine);
+        std::stable_partition(mine.list.begin(), mine.list.end(), [&](Candidate c) { return is_forced(c.slot()); });
+        prune(*options_.space, layer.width, mine.list, mine.prune, to.size());
+        std::sort(mine.list.begin(), mine.list.end());
+      });
 }
 
 // Where a small search for a node's own vector comes out: at the nearest that it finds, or at the node if it finds that
@@ -281,7 +283,9 @@ void Grower::ensure_found(const Hierarchy& graph, std::span<const Slot> nodes) {
     if (ends[i] == nodes[i]) continue;
     // A link made for one of them since may lead to this one too.
     const Slot end = walk_end(graph, nodes[i], worker(0));
-    if (end != nodes[i]) force_link(graph.layer(0), end, nodes[i]);
+    if (end == nodes[i]) continue;
+    const Forced link{end, {nodes[i]}};
+    force_links(graph.layer(0), {&link, 1});
   }
 }
 

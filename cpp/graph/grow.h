@@ -53,8 +53,14 @@ class Grower {
   /// that grew from pieces which lay apart, the few nodes of a new layer above it know what lies between.
   void adopt(const Layer& above, const Layer& layer, std::span<const Slot> nodes);
 
-  /// Gives `node`'s list a link to `to`. From a full list goes what pruning values least beside it.
-  void force_link(const Layer& layer, Slot node, Slot to);
+  /// Links that a list must have, whatever pruning says of them.
+  struct Forced {
+    Slot node = kNoSlot;
+    std::vector<Slot> to;  ///< distinct, without the node itself, no more than a list holds
+  };
+  /// Gives the list of each node (distinct ones) the links forced on it. From a full list goes what pruning values
+  /// least beside them.
+  void force_links(const Layer& layer, std::span<const Forced> forced);
 
   /// Sees to it that a search finds each of `nodes`, which are linked already: where the walk for one ends elsewhere,
   /// the node at which it ends gets a link to it. Such are nodes far from all that was there before them, which

@@ -4,7 +4,8 @@
 
 namespace annlib {
 
-void prune(const Space& space, std::size_t max_degree, std::vector<Candidate>& candidates, PruneScratch& scratch) {
+void prune(const Space& space, std::size_t max_degree, std::vector<Candidate>& candidates, PruneScratch& scratch,
+           std::size_t always) {
   if (candidates.size() <= 1) return;
   auto& open = scratch.open;
   auto& taken = scratch.taken;
@@ -29,7 +30,7 @@ void prune(const Space& space, std::size_t max_degree, std::vector<Candidate>& c
     std::size_t kept = 0;
     for (std::size_t i = 0; i < rest; ++i) {
       const std::uint32_t c = open[i + 1];
-      if (scratch.distances[i] > candidates[c].distance()) open[kept++] = c;
+      if (c < always || scratch.distances[i] > candidates[c].distance()) open[kept++] = c;
     }
     open.resize(kept);
   }

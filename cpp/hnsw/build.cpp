@@ -41,7 +41,7 @@ void find_twins(HnswState& state, int threads) {
   std::vector<std::pair<std::uint64_t, Slot>> hashes(n);
   parallel_for(n, 4096, threads, [&](std::size_t begin, std::size_t end, int) {
     for (std::size_t i = begin; i < end; ++i) {
-      hashes[i] = {state.table.content_hash(static_cast<Slot>(i)), static_cast<Slot>(i)};
+      hashes[i] = {state.content_hash(static_cast<Slot>(i)), static_cast<Slot>(i)};
     }
   });
   std::sort(hashes.begin(), hashes.end());
@@ -49,7 +49,7 @@ void find_twins(HnswState& state, int threads) {
   for (std::size_t i = 0; i < n; ++i) {
     if (i == 0 || hashes[i].first != hashes[i - 1].first) leaders.clear();
     const Slot slot = hashes[i].second;
-    const auto same = [&](Slot leader) { return state.table.same_vector(leader, slot); };
+    const auto same = [&](Slot leader) { return state.equal(leader, slot); };
     const auto leader = std::find_if(leaders.begin(), leaders.end(), same);
     if (leader == leaders.end()) {
       leaders.push_back(slot);
@@ -58,6 +58,22 @@ void find_twins(HnswState& state, int threads) {
       state.nodes.reset(slot);
     }
   }
+}
+
+// The codes of all rows: learnt from them, or those that the source has, and by the same codec those of its new
+// vectors.
+void make_codes(HnswState& state, const RowSource& source, const std::vector<BuildItem>& items,
+                std::span<const Slot> slots, int threads) {
+  if (source.codes == nullptr) return state.codes->train(state.stored, slots, threads);
+  state.codes->learn_from(*source.codes);
+  for (Slot slot : slots) {
+    if (state.table.vector(slot) != nullptr) {
+      state.codes->encode(slot);
+    } else {
+      state.codes->set_code(slot, source.code(items[slot].slot));
+    }
+  }
+  if (state.codes->wants_training()) state.codes = state.retrained(slots, threads);
 }
 
 // Codes that are too coarse to choose links by are meant to be: copies alone are too much for them.
@@ -69,10 +85,10 @@ bool tell_apart(const CodeSpace& codes, std::span<const Slot> nodes) {
 // the graph is there; nullptr where the walk has such codes itself, or the data does not allow them.
 std::unique_ptr<CodeSpace> draft_codes_for(const HnswState& state, std::span<const Slot> slots, int threads) {
   const Table& table = state.table;
-  if (is_integer(table.dtype()) || table.dim() < kDraftFromDim) return nullptr;
+  if (!table.keeps_rows() || is_integer(table.dtype()) || table.dim() < kDraftFromDim) return nullptr;
   if (state.codes && state.codes->codec().name() == "int8") return nullptr;
   auto codes = std::make_unique<CodeSpace>(table, make_codec("int8", table.metric(), table.dim()));
-  codes->train(slots, threads);
+  codes->train(state.stored, slots, threads);
   if (!codes->resolves(slots)) return nullptr;
   return codes;
 }
@@ -81,6 +97,7 @@ std::unique_ptr<CodeSpace> draft_codes_for(const HnswState& state, std::span<con
 
 LayoutChoice choose_layout(const HnswParams& params, const std::string& codec, std::size_t n) {
   if (params.layout != Layout::automatic) return {params.layout, "as asked"};
+  if (!params.keep_vectors) return {Layout::plain, "codes alone save memory, of which the fused layout takes more"};
   if (params.dim < kFuseFromDim) {
     return {Layout::plain, "one bit a dimension tells too little of " + std::to_string(params.dim) + " dimensions"};
   }
@@ -116,7 +133,7 @@ std::unique_ptr<HnswState> build_state(const HnswParams& params, const std::stri
                                        int threads, const Progress& progress) {
   const std::size_t n = source.count;
   const LayoutChoice layout = choose_layout(params, codec, n);
-  auto state = std::make_unique<HnswState>(params, codec, layout.layout == Layout::fused);
+  auto state = std::make_unique<HnswState>(params, codec, layout.layout == Layout::fused, source.codes_alone);
   if (n == 0) return state;
 
   // Until they are rows of the table, an item's place in the source stands for its slot.
@@ -125,6 +142,7 @@ std::unique_ptr<HnswState> build_state(const HnswParams& params, const std::stri
   sort_for_building(params, items);
 
   Table& table = state->table;
+  if (source.codes != nullptr) table.drop_rows();
   table.reserve(n);
   for (const BuildItem& item : items) {
     table.reveal(table.append(source.row(item.slot)), item.id, source.arrival(item.slot));
@@ -138,6 +156,7 @@ std::unique_ptr<HnswState> build_state(const HnswParams& params, const std::stri
   std::vector<Slot> slots(n);
   std::iota(slots.begin(), slots.end(), Slot{0});
   for (Slot slot : slots) state->nodes.set(slot);
+  if (state->codes) make_codes(*state, source, items, slots, threads);
   find_twins(*state, threads);
   std::vector<Slot> nodes;
   state->nodes.for_each([&](std::size_t i) {
@@ -145,8 +164,7 @@ std::unique_ptr<HnswState> build_state(const HnswParams& params, const std::stri
     state->graph.place(slot, params.level(table.id(slot)));
     nodes.push_back(slot);
   });
-  if (state->codes) state->codes->train(slots, threads);
-  if (state->codes && !tell_apart(*state->codes, nodes)) state->codes.reset();
+  if (state->codes && !state->codes_alone && !tell_apart(*state->codes, nodes)) state->codes.reset();
   const std::unique_ptr<CodeSpace> draft_codes = draft_codes_for(*state, nodes, threads);
   const Space& space = draft_codes ? *draft_codes : state->links();
   const Grower::Publish publish = [](const std::function<void()>& write) { write(); };
@@ -163,6 +181,8 @@ std::unique_ptr<HnswState> build_state(const HnswParams& params, const std::stri
     state->measure_spread(space, nodes);
     state->graph.track_changes();
   }
+  table.forget_vectors();
+  if (state->codes_alone) table.drop_rows();
   return state;
 }
 

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "core/slot_hash.h"
+#include "graph/repair.h"
 #include "hnsw/params.h"
 #include "hnsw/state.h"
 #include "index/index.h"
@@ -23,7 +24,7 @@ namespace annlib {
 /// dead; then the lists around them are mended and their slots used again.
 class HnswIndex final : public Index {
  public:
-  /// ValueError for parameters out of range and for an unknown codec.
+  /// ValueError for parameters out of range, for an unknown codec, and without vectors for one that makes no codes.
   explicit HnswIndex(const HnswParams& params);
 
   const HnswParams& params() const { return params_; }
@@ -34,7 +35,7 @@ class HnswIndex final : public Index {
 
   struct Counts {
     std::size_t live = 0, dead = 0, twins = 0, levels = 0, links = 0;
-    std::size_t vector_bytes = 0, code_bytes = 0, graph_bytes = 0;
+    std::size_t graph_bytes = 0;
     float codec_error = 0;
   };
   Counts counts() const;
@@ -43,6 +44,12 @@ class HnswIndex final : public Index {
   /// The ids of the items whose nodes no walk needs on its way down, for they are on the bottom layer alone: those that
   /// a search can leave out (SearchRequest::left_out).
   std::vector<std::int64_t> bottom_ids() const;
+  /// The vectors of `ids` as float32, as near as they are known: (ids, dim). KeyError for an unknown id.
+  void load(std::span<const std::int64_t> ids, float* out) const;
+  /// Mends the bottom layer for queries like these: see graph/repair.h, with neighbourhoods of k (2 to kNeighbourhood)
+  /// nodes, found exactly. Links that it makes are links as any other: what is added later may replace them, and
+  /// compact() makes a graph without them. ValueError as search() has it, and for k.
+  RepairCounts repair(const VectorBlock& queries, std::size_t k, int threads, const Progress& progress);
 
   /// CorruptError for whatever in the file does not fit together.
   static std::unique_ptr<HnswIndex> open(const std::shared_ptr<const storage::Container>& file);
@@ -50,6 +57,7 @@ class HnswIndex final : public Index {
  protected:
   const Table& table() const override { return state_->table; }
   Table& table() override { return state_->table; }
+  const CodeSpace* codes() const override { return state_->codes.get(); }
   void insert(const VectorBlock& vectors, std::span<const std::int64_t> ids, const Lookup& lookup, int threads,
               const Progress& progress) override;
   void erase(std::span<const Slot> slots, int threads) override;
@@ -103,14 +111,17 @@ class HnswIndex final : public Index {
   // maintain.cpp
   void maintain(std::size_t changes, int threads);
   std::vector<Slot> living_nodes() const;
-  void retrain(int threads);
+  void retrain(std::span<const Slot> fresh, int threads);
   void consolidate(int threads);
   void rebuild_upper(int threads);
   void refresh_codes(int threads);
   void probe_sample(std::size_t changes, int threads);
   Grower::Publish publisher();
+  // repair.cpp
+  std::vector<Neighbourhood> neighbourhoods(const VectorBlock& queries, std::size_t k, int threads,
+                                            const Progress& progress) const;
   auto content_hash() const {
-    return [this](Slot slot) { return state_->table.content_hash(slot); };
+    return [this](Slot slot) { return state_->content_hash(slot); };
   }
 
   HnswParams params_;

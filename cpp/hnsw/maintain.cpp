@@ -62,15 +62,15 @@ void HnswIndex::refresh_codes(int threads) {
   state.encode_neighbours(changed, threads, publisher());
 }
 
-void HnswIndex::retrain(int threads) {
+void HnswIndex::retrain(std::span<const Slot> fresh, int threads) {
   HnswState& state = *state_;
-  auto fresh = std::make_unique<CodeSpace>(state.table, make_codec(codec_.name, params_.metric, params_.dim));
-  std::vector<Slot> live;
-  state.table.alive_bits().for_each([&](std::size_t slot) { live.push_back(static_cast<Slot>(slot)); });
-  fresh->train(live, threads);
-  if (!fresh->finite()) fresh.reset();
+  // What comes first is what is learnt from most surely, and the fresh rows are what the codec knows too little of.
+  std::vector<Slot> slots(fresh.begin(), fresh.end());
+  state.table.alive_bits().for_each([&](std::size_t slot) { slots.push_back(static_cast<Slot>(slot)); });
+  std::unique_ptr<CodeSpace> codes = state.retrained(slots, threads);
+  if (state.codes_alone) content_known_ = false;  // it goes by them
   std::lock_guard writing(lock_);
-  state.codes.swap(fresh);
+  state.codes.swap(codes);
 }
 
 void HnswIndex::consolidate(int threads) {

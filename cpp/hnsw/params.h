@@ -27,6 +27,7 @@ struct HnswParams {
   std::string codec = "auto";           ///< as asked for
   Layout layout = Layout::automatic;
   std::uint64_t seed = 0;
+  bool keep_vectors = true;  ///< if not, codes are all that is left of them once there are enough to learn from
 
   static constexpr std::uint32_t kMaxM = 512;
   static constexpr std::uint32_t kMaxEf = 100000;

@@ -23,6 +23,7 @@ void HnswIndex::append_sections(SectionList& sections) const {
   if (params_.layout != Layout::automatic) {
     sections.add_copy("graph.layout", ElementType::u8, std::vector<Layout>{params_.layout});
   }
+  append_keep_vectors(keep_vectors_, sections);
   append_table(state.table, sections);
   if (state.codes) append_codes(*state.codes, sections);
   sections.add("graph.base", ElementType::u32, {n, state.graph.stride()}, state.graph.base().bytes());
@@ -49,6 +50,7 @@ std::unique_ptr<HnswIndex> HnswIndex::open(const std::shared_ptr<const Container
   params.ef_construction = static_cast<std::uint32_t>(std::min<std::uint64_t>(stored.more[1], 0xFFFFFFFFu));
   params.seed = stored.more[2];
   params.codec = read_codec_asked(*file);
+  params.keep_vectors = read_keep_vectors(*file);
   if (file->find("graph.layout") != nullptr) {
     const auto layout = storage::read_vector<std::uint8_t>(*file, "graph.layout", ElementType::u8);
     if (layout.size() != 1 || layout[0] > static_cast<std::uint8_t>(Layout::fused)) {
@@ -69,8 +71,10 @@ std::unique_ptr<HnswIndex> HnswIndex::open(const std::shared_ptr<const Container
 void HnswIndex::restore(const std::shared_ptr<const Container>& file, Slot entry) {
   const SectionInfo& base = file->require("graph.base", ElementType::u32, 2);
   const SectionInfo& upper = file->require("graph.upper", ElementType::u32, 2);
-  state_ = std::make_unique<HnswState>(params_, codec_.name, base.shape[1] != 2 * params_.m);
+  const bool codes_alone = !keep_vectors_ && !has_vectors(*file);
+  state_ = std::make_unique<HnswState>(params_, codec_.name, base.shape[1] != 2 * params_.m, codes_alone);
   HnswState& state = *state_;
+  if (codes_alone) state.table.drop_rows();
   restore_table(file, state.table);
   const std::size_t n = state.table.slots();
   if (base.shape[1] != state.graph.stride() || upper.shape[1] != params_.m) {
@@ -104,7 +108,8 @@ void HnswIndex::restore(const std::shared_ptr<const Container>& file, Slot entry
   }
   state.dead = state.nodes.count() + state.twins.count() - state.table.live();
 
-  if (file->find("codec.codes") == nullptr && file->find("codec.params") == nullptr) state.codes.reset();
+  const bool uncoded = file->find("codec.codes") == nullptr && file->find("codec.params") == nullptr;
+  if (!codes_alone && uncoded) state.codes.reset();
   if (state.codes) restore_codes(file, *state.codes);
   if (state.neighbour_codes) {
     const auto spread = storage::read_vector<float>(*file, "graph.spread", ElementType::f32);
@@ -140,8 +145,6 @@ HnswIndex::Counts HnswIndex::counts() const {
   counts.levels = static_cast<std::size_t>(state.graph.top() + 1);
   const Layer base = state.graph.layer(0);
   state.nodes.for_each([&](std::size_t slot) { counts.links += base.degree(static_cast<Slot>(slot)); });
-  counts.vector_bytes = state.table.row_bytes().bytes().size();
-  counts.code_bytes = state.codes ? state.codes->memory_bytes() : 0;
   counts.graph_bytes = state.graph.memory_bytes();
   counts.codec_error = state.codes ? state.codes->error() : 0.0f;
   return counts;
@@ -156,6 +159,15 @@ std::vector<std::int64_t> HnswIndex::bottom_ids() const {
     if (state.graph.level(node) == 0 && node != state.graph.entry()) ids.push_back(state.table.id(slot));
   });
   return ids;
+}
+
+void HnswIndex::load(std::span<const std::int64_t> ids, float* out) const {
+  std::shared_lock reading(lock_);
+  for (std::size_t i = 0; i < ids.size(); ++i) {
+    const Slot slot = state_->table.find(ids[i]);
+    if (slot == kNoSlot) throw KeyError("id " + std::to_string(ids[i]) + " is not in the index");
+    state_->truth().load(slot, out + i * dim_);
+  }
 }
 
 std::size_t HnswIndex::unreachable() const {

@@ -52,9 +52,11 @@ PlanCosts HnswIndex::measure_costs() const {
   Scratch s;
   s.need(kScans);
   std::vector<double> hops, matches;
+  std::vector<float> vector(state.table.dim());
   const auto slots = static_cast<std::uint32_t>(state.table.slots());
   for (std::uint64_t i = 0; i < kWalks; ++i) {
-    const QueryView query{state.table.row(to_below(random64(0, 5, i), slots)), state.table.dtype(), kNoSlot};
+    state.truth().load(to_below(random64(0, 5, i), slots), vector.data());
+    const QueryView query{vector.data(), DType::f32, kNoSlot};
     s.cost = SearchCost();
     Clock::time_point begin = Clock::now();
     walk_nearest(query, kNoSlot, 10, kWalkedFor, AcceptEvery{}, ToTheEnd{}, s);
@@ -140,7 +142,7 @@ void HnswIndex::collect(std::size_t k, const Accept& accept, Scratch& s) const {
 void HnswIndex::rerank(const QueryView& query, std::size_t k, float margin, std::span<const Candidate> candidates,
                        Scratch& s) const {
   s.nearest.reset(k);
-  if (state_->codes == nullptr) {
+  if (!state_->reranks()) {
     for (Candidate c : candidates) {
       if (c.passes()) s.nearest.push(Candidate(c.distance(), c.slot()));
     }
@@ -183,7 +185,7 @@ void HnswIndex::search_one(const QueryView& query, const SearchRequest& request,
     const Planner planner(plan_costs(), state.table.live(), matches, wanted(ef));
     if (planner.begins_with_walk() && attempt(AcceptSlots(slots, state.twins), planner)) return;
     s.found.clear();
-    if (state.codes != nullptr) return coded_search(*state.codes, state.table, query, k, slots, s);
+    if (state.reranks()) return coded_search(*state.codes, state.table, query, k, slots, s);
   } else if (!request.exact && matches > kScanned * ef) {
     // A graph with nothing dead in it needs no test at all.
     if (state.dead == 0 ? attempt(AcceptEvery{}, ToTheEnd{}) : attempt(AcceptSlots(slots, state.twins), ToTheEnd{})) {
@@ -191,9 +193,9 @@ void HnswIndex::search_one(const QueryView& query, const SearchRequest& request,
     }
     s.found.clear();
   }
-  exact_search(state.table, query, k + equals, slots, s);
+  exact_search(state.truth(), query, k + equals, slots, s);
   if (equals == 0) return;
-  std::erase_if(s.found, [&](Candidate c) { return state.table.same_vector(c.slot(), left_out); });
+  std::erase_if(s.found, [&](Candidate c) { return state.equal(c.slot(), left_out); });
   s.found.resize(std::min(s.found.size(), k));
 }
 
@@ -215,7 +217,7 @@ void HnswIndex::radius_one(const QueryView& query, float radius, const SearchReq
     return true;
   };
   if (!request.exact && (passing != nullptr || matches > kScanned * request.ef) && by_walk()) return;
-  exact_radius(state.table, query, radius, slots, s);
+  exact_radius(state.truth(), query, radius, slots, s);
 }
 
 }  // namespace annlib

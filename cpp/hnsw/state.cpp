@@ -10,12 +10,13 @@
 
 namespace annlib {
 
-HnswState::HnswState(const HnswParams& params, const std::string& codec, bool fused)
+HnswState::HnswState(const HnswParams& params, const std::string& codec, bool fused, bool codes_alone)
     : table(params.dim, params.dtype, params.metric),
       neighbour_codes(fused ? std::make_unique<NeighbourCodes>(table, 2 * params.m) : nullptr),
-      graph(params.m, fused ? neighbour_codes->bytes() : 0) {
+      graph(params.m, fused ? neighbour_codes->bytes() : 0),
+      codes_alone(codes_alone) {
   if (std::unique_ptr<Codec> made = make_codec(codec, params.metric, params.dim)) {
-    codes = std::make_unique<CodeSpace>(table, std::move(made));
+    codes = std::make_unique<CodeSpace>(table, std::move(made), codes_alone);
   }
 }
 
@@ -25,10 +26,13 @@ std::size_t HnswState::memory_bytes() const {
 }
 
 Reach HnswState::reach(std::size_t k, std::size_t ef) const {
+  // Far from all the data, distances hardly grow with the rank, and a factor on them takes in everything.
+  constexpr std::size_t kMostForEf = 8;
   const float doublings = std::log2(static_cast<float>(ef) / static_cast<float>(2 * k));
-  const float error = codes ? codes->error() : 0.0f;  // by which the k-th distance may well be too small
-  if (table.metric() == Metric::ip) return {1.0f, spread * doublings + error, ef};
-  return {std::exp2(spread * doublings), error, 0};
+  const float error =
+      codes && !codes_alone ? codes->error() : 0.0f;  // by which the k-th distance may well be too small
+  if (table.metric() == Metric::ip) return {1.0f, spread * doublings + error, ef, kMostForEf * ef};
+  return {std::exp2(spread * doublings), error, 0, kMostForEf * ef};
 }
 
 void HnswState::measure_spread(const Space& space, std::span<const Slot> nodes) {
@@ -61,6 +65,14 @@ void HnswState::grow_to_table() {
   if (codes) codes->grow();
 }
 
+std::unique_ptr<CodeSpace> HnswState::retrained(std::span<const Slot> slots, int threads) const {
+  auto fresh =
+      std::make_unique<CodeSpace>(table, make_codec(codes->codec().name(), table.metric(), table.dim()), codes_alone);
+  fresh->train(truth(), slots, threads);
+  if (!fresh->finite()) fresh.reset();
+  return fresh;
+}
+
 void HnswState::encode_neighbours(std::span<const Slot> nodes, int threads, const Grower::Publish& publish) {
   constexpr std::size_t kAtOnce = 1024;
   const Layer layer = graph.layer(0);
@@ -72,7 +84,7 @@ void HnswState::encode_neighbours(std::span<const Slot> nodes, int threads, cons
       QueryBuffer buffer;
       for (std::size_t i = begin; i < end; ++i) {
         const Slot node = nodes[first + i];
-        neighbour_codes->encode(node, layer.links(node), layer.degree(node), &made[i * bytes], buffer);
+        neighbour_codes->encode(truth(), node, layer.links(node), layer.degree(node), &made[i * bytes], buffer);
       }
     });
     publish([&] {

@@ -28,7 +28,7 @@ namespace annlib {
 /// A slot is one of: a node of the graph (bit in `nodes`; alive, or dead and still walked over), a twin (alive, with
 /// a live leader), or free.
 struct HnswState {
-  HnswState(const HnswParams& params, const std::string& codec, bool fused);
+  HnswState(const HnswParams& params, const std::string& codec, bool fused, bool codes_alone);
 
   Table table;
   StoredSpace stored{table};
@@ -43,14 +43,28 @@ struct HnswState {
   mutable std::once_flag costs_measured;
   mutable PlanCosts costs;
 
+  /// The table keeps no rows, or will not when the graph is there. Equal vectors are then those of equal codes.
+  bool codes_alone;
+
   const Space& walk() const {
     if (codes != nullptr) return *codes;
     return stored;
   }
   /// What links are chosen on.
   const Space& links() const {
-    if (codes != nullptr && codes->codec().chooses_links()) return *codes;
+    if (codes != nullptr && (codes->codec().chooses_links() || !table.keeps_rows())) return *codes;
     return stored;
+  }
+  /// What results are ranked by.
+  const Space& truth() const {
+    if (codes_alone) return *codes;
+    return stored;
+  }
+  /// Whether walks go by codes whose results are ranked again.
+  bool reranks() const { return codes != nullptr && !codes_alone; }
+  bool equal(Slot a, Slot b) const { return codes_alone ? codes->same_code(a, b) : table.same_vector(a, b); }
+  std::uint64_t content_hash(Slot slot) const {
+    return codes_alone ? codes->content_hash(slot) : table.content_hash(slot);
   }
   std::size_t memory_bytes() const;
 
@@ -61,6 +75,9 @@ struct HnswState {
   /// Sets `spread` from what a sample of `nodes` finds around itself.
   void measure_spread(const Space& space, std::span<const Slot> nodes);
   void grow_to_table();
+  /// Codes of all rows, of what these are now, by a codec that learns it anew from `slots`; nullptr for vectors so long
+  /// that distances of codes are not finite.
+  std::unique_ptr<CodeSpace> retrained(std::span<const Slot> slots, int threads) const;
   /// Makes the codes of the neighbours of `nodes`. Readers may look on: rows are written by `publish`.
   void encode_neighbours(std::span<const Slot> nodes, int threads, const Grower::Publish& publish);
 };
@@ -76,7 +93,10 @@ LayoutChoice choose_layout(const HnswParams& params, const std::string& codec, s
 /// Items to build from, wherever they lie.
 struct RowSource {
   std::size_t count = 0;
-  std::function<const std::byte*(std::size_t)> row;
+  bool codes_alone = false;                           ///< what is built is to keep codes alone
+  std::function<const std::byte*(std::size_t)> row;   ///< nullptr where only the code is left
+  const CodeSpace* codes = nullptr;                   ///< nullptr where all have rows
+  std::function<const std::byte*(std::size_t)> code;  ///< by `codes`, if there is no row
   std::function<std::int64_t(std::size_t)> id;
   std::function<std::uint32_t(std::size_t)> arrival;
   /// Writes the attributes of item order[slot] for each slot of `to`.

@@ -18,9 +18,9 @@ constexpr std::uint32_t kLastArrival = 0xFFFFFF00u;
 }  // namespace
 
 HnswIndex::HnswIndex(const HnswParams& params)
-    : Index(params.dim, params.dtype, params.metric),
+    : Index(params.dim, params.dtype, params.metric, params.keep_vectors),
       params_(params),
-      codec_(choose_codec(params.codec, params.dtype, params.dim)) {
+      codec_(choose_codec(params.codec, params.dtype, params.dim, params.keep_vectors)) {
   if (params.m < 2 || params.m > HnswParams::kMaxM) {
     throw ValueError("M must be between 2 and " + std::to_string(HnswParams::kMaxM) + ", got " +
                      std::to_string(params.m));
@@ -29,7 +29,7 @@ HnswIndex::HnswIndex(const HnswParams& params)
     throw ValueError("ef_construction must be between 1 and " + std::to_string(HnswParams::kMaxEf) + ", got " +
                      std::to_string(params.ef_construction));
   }
-  state_ = std::make_unique<HnswState>(params_, codec_.name, params_.layout == Layout::fused);
+  state_ = std::make_unique<HnswState>(params_, codec_.name, params_.layout == Layout::fused, false);
 }
 
 void HnswIndex::replace_state(std::unique_ptr<HnswState> fresh) {
@@ -59,7 +59,10 @@ void HnswIndex::rebuild_with(const VectorBlock& vectors, std::span<const std::in
   }
   RowSource source;
   source.count = kept.size() + ids.size();
-  source.row = [&](std::size_t i) { return i < kept.size() ? old.row(kept[i]) : vectors.row(i - kept.size()); };
+  source.row = [&](std::size_t i) { return i < kept.size() ? old.vector(kept[i]) : vectors.row(i - kept.size()); };
+  if (!old.keeps_rows() && !kept.empty()) source.codes = codes();
+  source.code = [&](std::size_t i) { return codes()->code(kept[i]); };
+  source.codes_alone = source.codes != nullptr || (!keep_vectors_ && (ids.empty() || source.count >= kLearntRows));
   source.id = [&](std::size_t i) { return i < kept.size() ? old.id(kept[i]) : ids[i - kept.size()]; };
   // An item that is replaced keeps its place among the arrivals; new ones follow. build_state() renumbers them.
   const std::uint32_t next = old.next_arrival();
@@ -89,7 +92,8 @@ void HnswIndex::insert(const VectorBlock& vectors, std::span<const std::int64_t>
     std::lock_guard writing(lock_);
     state_->table.renumber_arrivals();
   }
-  if (ids.size() >= state_->table.live() - replaced) {
+  const std::size_t stay = state_->table.live() - replaced;
+  if (ids.size() >= stay || (state_->table.keeps_rows() && !keep_vectors_ && stay + ids.size() >= kLearntRows)) {
     rebuild_with(vectors, ids, lookup, threads, progress);
     return;
   }
@@ -98,7 +102,7 @@ void HnswIndex::insert(const VectorBlock& vectors, std::span<const std::int64_t>
   std::vector<Slot> leaders;
   Journal journal;
   try {
-    if (state_->codes && state_->codes->wants_training()) retrain(threads);
+    if (state_->codes && state_->codes->wants_training()) retrain(fresh, threads);
     match_twins(fresh, leaders);
     std::vector<BuildItem> nodes;
     for (std::size_t i = 0; i < fresh.size(); ++i) {
@@ -120,6 +124,7 @@ void HnswIndex::insert(const VectorBlock& vectors, std::span<const std::int64_t>
   {
     std::lock_guard writing(lock_);
     HnswState& state = *state_;
+    state.table.forget_vectors();
     std::vector<std::uint32_t> arrivals(ids.size());
     std::uint32_t next = state.table.next_arrival();
     for (std::size_t i = 0; i < ids.size(); ++i) {
@@ -180,7 +185,6 @@ void HnswIndex::drop_rows(std::span<const Slot> fresh, std::size_t slots) {
 
 // For each new row the node with an equal vector, in the graph or among the new rows before it, or kNoSlot.
 void HnswIndex::match_twins(std::span<const Slot> fresh, std::vector<Slot>& leaders) {
-  const Table& table = state_->table;
   if (!content_known_) {
     content_ = SlotHash();
     content_.reserve(state_->nodes.count() + fresh.size(), content_hash());
@@ -188,8 +192,8 @@ void HnswIndex::match_twins(std::span<const Slot> fresh, std::vector<Slot>& lead
     content_known_ = true;
   }
   for (Slot slot : fresh) {
-    const auto same = [&](Slot node) { return table.same_vector(node, slot); };
-    leaders.push_back(content_.find(table.content_hash(slot), same));
+    const auto same = [&](Slot node) { return state_->equal(node, slot); };
+    leaders.push_back(content_.find(state_->content_hash(slot), same));
     if (leaders.back() == kNoSlot) content_.insert(slot, content_hash());
   }
   content_bytes_ = content_.memory_bytes();

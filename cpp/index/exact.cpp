@@ -26,11 +26,11 @@ void for_blocks(const Scan& scan, const Bitset& passing, Scratch& s, Take&& take
   flush();
 }
 
-// Exact candidates, each handed over: of all passing slots, or with codes of those that may be within limit().
+// Candidates by `space`, each handed over: of all passing slots, or with codes of those that may be within limit().
 template <class Limit, class Take>
-void for_exact(const CodeSpace* codes, const Table& table, const QueryView& query, const Bitset& passing, Scratch& s,
+void for_exact(const CodeSpace* codes, const Space& space, const QueryView& query, const Bitset& passing, Scratch& s,
                Limit&& limit, Take&& take) {
-  const Scan exact = StoredSpace(table).prepare(query, s.row);
+  const Scan exact = space.prepare(query, s.row);
   const auto hand_over = [&](std::size_t n) {
     for (std::size_t i = 0; i < n; ++i) take(Candidate(s.distances[i], s.slots[i]));
   };
@@ -48,22 +48,22 @@ void for_exact(const CodeSpace* codes, const Table& table, const QueryView& quer
   });
 }
 
-void nearest(const CodeSpace* codes, const Table& table, const QueryView& query, std::size_t k, const Bitset& passing,
+void nearest(const CodeSpace* codes, const Space& space, const QueryView& query, std::size_t k, const Bitset& passing,
              Scratch& s) {
   s.nearest.reset(k);
   const auto limit = [&] {
     s.nearest.shrink();
     return s.nearest.bound().distance();
   };
-  for_exact(codes, table, query, passing, s, limit, [&](Candidate c) { s.nearest.push(c); });
+  for_exact(codes, space, query, passing, s, limit, [&](Candidate c) { s.nearest.push(c); });
   const auto& best = s.nearest.sorted();
   s.found.insert(s.found.end(), best.begin(), best.end());
 }
 
-void within(const CodeSpace* codes, const Table& table, const QueryView& query, float radius, const Bitset& passing,
+void within(const CodeSpace* codes, const Space& space, const QueryView& query, float radius, const Bitset& passing,
             Scratch& s) {
   const auto limit = [radius] { return radius; };
-  for_exact(codes, table, query, passing, s, limit, [&](Candidate c) {
+  for_exact(codes, space, query, passing, s, limit, [&](Candidate c) {
     if (c.distance() <= radius) s.found.push_back(c);
   });
   std::sort(s.found.begin(), s.found.end());
@@ -71,22 +71,22 @@ void within(const CodeSpace* codes, const Table& table, const QueryView& query, 
 
 }  // namespace
 
-void exact_search(const Table& table, const QueryView& query, std::size_t k, const Bitset& passing, Scratch& s) {
-  nearest(nullptr, table, query, k, passing, s);
+void exact_search(const Space& space, const QueryView& query, std::size_t k, const Bitset& passing, Scratch& s) {
+  nearest(nullptr, space, query, k, passing, s);
 }
 
-void exact_radius(const Table& table, const QueryView& query, float radius, const Bitset& passing, Scratch& s) {
-  within(nullptr, table, query, radius, passing, s);
+void exact_radius(const Space& space, const QueryView& query, float radius, const Bitset& passing, Scratch& s) {
+  within(nullptr, space, query, radius, passing, s);
 }
 
 void coded_search(const CodeSpace& codes, const Table& table, const QueryView& query, std::size_t k,
                   const Bitset& passing, Scratch& s) {
-  nearest(&codes, table, query, k, passing, s);
+  nearest(&codes, StoredSpace(table), query, k, passing, s);
 }
 
 void coded_radius(const CodeSpace& codes, const Table& table, const QueryView& query, float radius,
                   const Bitset& passing, Scratch& s) {
-  within(&codes, table, query, radius, passing, s);
+  within(&codes, StoredSpace(table), query, radius, passing, s);
 }
 
 }  // namespace annlib

@@ -45,7 +45,8 @@ class Index::Lease {
   std::unique_ptr<Scratch> scratch_;
 };
 
-Index::Index(std::uint32_t dim, DType dtype, Metric metric) : dim_(dim), dtype_(dtype), metric_(metric) {
+Index::Index(std::uint32_t dim, DType dtype, Metric metric, bool keep_vectors)
+    : dim_(dim), dtype_(dtype), metric_(metric), keep_vectors_(keep_vectors) {
   if (dim == 0 || dim > (1u << 20)) {
     throw ValueError("dim must be between 1 and " + std::to_string(1u << 20) + ", got " + std::to_string(dim));
   }
@@ -171,7 +172,7 @@ SearchCost Index::search(const VectorBlock& queries, const SearchRequest& reques
         for (std::size_t j = 0; j < k; ++j) {
           const bool real = j < s.found.size();
           out.ids[i * k + j] = real ? table().id(s.found[j].slot()) : -1;
-          out.distances[i * k + j] = real ? s.found[j].distance() : std::numeric_limits<float>::infinity();
+          out.distances[i * k + j] = real ? reported(s.found[j].distance()) : std::numeric_limits<float>::infinity();
         }
         out.counts[i] = static_cast<std::int64_t>(s.found.size());
       });
@@ -185,7 +186,7 @@ RadiusResult Index::search_radius(const VectorBlock& queries, float radius, cons
       for_queries(queries, request,
                   [&](std::size_t i, const QueryView& query, const Bitset* passing, std::size_t matches, Scratch& s) {
                     if (matches > 0) radius_one(query, radius, request, passing, matches, s);
-                    for (Candidate c : s.found) found[i].emplace_back(c.distance(), table().id(c.slot()));
+                    for (Candidate c : s.found) found[i].emplace_back(reported(c.distance()), table().id(c.slot()));
                   });
   result.lims.push_back(0);
   for (const auto& one : found) {
@@ -198,7 +199,15 @@ RadiusResult Index::search_radius(const VectorBlock& queries, float radius, cons
   return result;
 }
 
+// What codes alone make of a distance may fall below the least that there is, and of a query too long for them is NaN.
+float Index::reported(float distance) const {
+  if (table().keeps_rows()) return distance;
+  if (std::isnan(distance)) return std::numeric_limits<float>::infinity();
+  return metric_ == Metric::ip ? distance : std::max(distance, 0.0f);
+}
+
 void Index::get(std::span<const std::int64_t> ids, std::byte* out) const {
+  if (!keep_vectors_) throw ValueError("the vectors are not kept (keep_vectors=False)");
   std::shared_lock reading(lock_);
   const std::size_t bytes = table().vector_bytes();
   for (const Slot slot : slots_of(ids)) {
@@ -222,6 +231,16 @@ std::vector<std::int64_t> Index::ids() const {
 std::size_t Index::size() const {
   std::shared_lock reading(lock_);
   return table().live();
+}
+
+std::size_t Index::vector_bytes() const {
+  std::shared_lock reading(lock_);
+  return table().row_bytes().bytes().size();
+}
+
+std::size_t Index::code_bytes() const {
+  std::shared_lock reading(lock_);
+  return codes() != nullptr ? codes()->memory_bytes() : 0;
 }
 
 std::size_t Index::memory_bytes() const {

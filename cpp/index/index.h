@@ -85,7 +85,8 @@ class Index {
   // -- reading ------------------------------------------------------------------------------------------------------
   SearchCost search(const VectorBlock& queries, const SearchRequest& request, const SearchOutput& out) const;
   RadiusResult search_radius(const VectorBlock& queries, float radius, const SearchRequest& request) const;
-  /// Copies the vectors of `ids`, as they were given, to `out`. KeyError for an unknown id.
+  /// Copies the vectors of `ids`, as they were given, to `out`. KeyError for an unknown id, ValueError if vectors are
+  /// not kept.
   void get(std::span<const std::int64_t> ids, std::byte* out) const;
   void contains(std::span<const std::int64_t> ids, bool* out) const;
   /// The ids of live items by order of arrival: row i of a mask filter is the i-th of them.
@@ -105,12 +106,17 @@ class Index {
   std::uint32_t dim() const { return dim_; }
   DType dtype() const { return dtype_; }
   Metric metric() const { return metric_; }
+  /// If not, codes are all that is left of the vectors once there are kLearntRows of them, or after compact(), and
+  /// distances are what codes make of them.
+  bool keeps_vectors() const { return keep_vectors_; }
+  std::size_t vector_bytes() const;
+  std::size_t code_bytes() const;
 
   /// Calls f(kind, sections) with the arrays that make up the index, while no writer can change them.
   void with_sections(const std::function<void(const std::string&, const std::vector<storage::SectionView>&)>& f) const;
 
  protected:
-  Index(std::uint32_t dim, DType dtype, Metric metric);
+  Index(std::uint32_t dim, DType dtype, Metric metric, bool keep_vectors);
 
   struct Lookup {
     std::vector<Slot> old;  ///< for each item the live slot that it replaces, or kNoSlot
@@ -123,13 +129,16 @@ class Index {
   virtual Table& table() = 0;
   /// Under lock_: gives slots that are hidden still their items' attributes.
   void write_attributes(std::span<const Slot> fresh, const Lookup& lookup);
+  /// Of its rows; nullptr where there are none.
+  virtual const CodeSpace* codes() const = 0;
   /// Adds items, replacing those in `lookup.old`. Called with writer_ held and nothing else.
   virtual void insert(const VectorBlock& vectors, std::span<const std::int64_t> ids, const Lookup& lookup, int threads,
                       const Progress& progress) = 0;
   /// Called with writer_ held and nothing else.
   virtual void erase(std::span<const Slot> slots, int threads) = 0;
   virtual void rebuild(int threads, const Progress& progress) = 0;
-  /// One query, under lock_ shared: appends at most k candidates to s.found, nearest first, with exact distances.
+  /// One query, under lock_ shared: appends at most k candidates to s.found, nearest first, with exact distances
+  /// (or without vectors, with those of codes).
   /// `passing` is nullptr, or the live slots that the filter lets through, `matches` of them.
   virtual void search_one(const QueryView& query, const SearchRequest& request, const Bitset* passing,
                           std::size_t matches, Scratch& s) const = 0;
@@ -143,6 +152,7 @@ class Index {
   const std::uint32_t dim_;
   const DType dtype_;
   const Metric metric_;
+  const bool keep_vectors_;
   mutable FairSharedMutex lock_;  ///< shared: reading; exclusive: the short moments in which a writer changes things
   mutable std::mutex writer_;     ///< one writer at a time; taken before lock_
 
@@ -153,6 +163,7 @@ class Index {
   std::vector<Slot> slots_of(std::span<const std::int64_t> ids) const;
   void store_attributes(std::span<const Slot> slots, const Columns& attributes, bool keep);
   void check_block(const VectorBlock& block, const std::string& what) const;
+  float reported(float distance) const;
   template <class Body>
   SearchCost for_queries(const VectorBlock& queries, const SearchRequest& request, Body&& body) const;
   std::unique_ptr<Scratch> borrow() const;
@@ -167,11 +178,12 @@ class Index {
 void require_rows(const Columns& attributes, std::size_t n);
 void require_distinct(std::span<const std::int64_t> ids);
 
-/// All passing slots scored by the stored vectors: the exact answer. Appends to s.found as Index::search_one does.
-void exact_search(const Table& table, const QueryView& query, std::size_t k, const Bitset& passing, Scratch& s);
-void exact_radius(const Table& table, const QueryView& query, float radius, const Bitset& passing, Scratch& s);
-/// The same by way of codes: all passing slots are scored by code, and by the stored vectors those that may be among
-/// the results, by the margin of the codes.
+/// All passing slots scored in the space that ranks results: the exact answer, if that is the stored vectors. Appends
+/// to s.found as Index::search_one does.
+void exact_search(const Space& space, const QueryView& query, std::size_t k, const Bitset& passing, Scratch& s);
+void exact_radius(const Space& space, const QueryView& query, float radius, const Bitset& passing, Scratch& s);
+/// The same of the stored vectors by way of codes: all passing slots are scored by code, and by the stored vectors
+/// those that may be among the results, by the margin of the codes.
 void coded_search(const CodeSpace& codes, const Table& table, const QueryView& query, std::size_t k,
                   const Bitset& passing, Scratch& s);
 void coded_radius(const CodeSpace& codes, const Table& table, const QueryView& query, float radius,

@@ -22,7 +22,8 @@ Buffer load_section(const std::shared_ptr<const Container>& file, const SectionI
 
 void append_table(const Table& table, SectionList& sections) {
   const std::uint64_t n = table.slots();
-  sections.add("table.vectors", ElementType::u8, {n, table.stride()}, table.row_bytes().bytes());
+  if (table.keeps_rows())
+    sections.add("table.vectors", ElementType::u8, {n, table.stride()}, table.row_bytes().bytes());
   if (table.has_norms()) sections.add("table.norms", ElementType::f32, {n}, table.norms().bytes());
   sections.add("table.ids", ElementType::i64, {n}, table.ids().bytes());
   sections.add("table.arrival", ElementType::u32, {n}, table.arrivals().bytes());
@@ -33,9 +34,11 @@ void append_table(const Table& table, SectionList& sections) {
 
 void restore_table(const std::shared_ptr<const Container>& file, Table& table) {
   Table::Parts parts;
-  const SectionInfo& vectors = file->require("table.vectors", ElementType::u8, 2);
-  if (vectors.shape[1] != table.stride()) throw CorruptError("rows of vectors have a wrong length");
-  parts.rows = Array<std::byte>(load_section(file, vectors));
+  if (table.keeps_rows()) {
+    const SectionInfo& vectors = file->require("table.vectors", ElementType::u8, 2);
+    if (vectors.shape[1] != table.stride()) throw CorruptError("rows of vectors have a wrong length");
+    parts.rows = Array<std::byte>(load_section(file, vectors));
+  }
   if (table.has_norms()) {
     parts.norms = Array<float>(load_section(file, file->require("table.norms", ElementType::f32, 1)));
   }
@@ -46,6 +49,19 @@ void restore_table(const std::shared_ptr<const Container>& file, Table& table) {
   table.restore(std::move(parts));
   restore_columns(file, table.columns());
 }
+
+void append_keep_vectors(bool keep, SectionList& sections) {
+  if (!keep) sections.add_copy("table.keep", ElementType::u8, std::vector<std::uint8_t>{0});
+}
+
+bool read_keep_vectors(const Container& file) {
+  if (file.find("table.keep") == nullptr) return true;
+  const auto keep = storage::read_vector<std::uint8_t>(file, "table.keep", ElementType::u8);
+  if (keep != std::vector<std::uint8_t>{0}) throw CorruptError("whether vectors are kept is not said");
+  return false;
+}
+
+bool has_vectors(const Container& file) { return file.find("table.vectors") != nullptr; }
 
 void append_codec_asked(const std::string& asked, SectionList& sections) {
   sections.add_copy("codec.asked", ElementType::u8, std::vector<char>(asked.begin(), asked.end()));

@@ -18,6 +18,11 @@ Buffer load_section(const std::shared_ptr<const storage::Container>& file, const
 /// The table's sections, and what reads them back: CorruptError for anything that does not fit.
 void append_table(const Table& table, storage::SectionList& sections);
 void restore_table(const std::shared_ptr<const storage::Container>& file, Table& table);
+/// Whether vectors are to be kept. If not, they may be there all the same, while they are few: then, as otherwise,
+/// restore_table() must be given a table that keeps rows.
+void append_keep_vectors(bool keep, storage::SectionList& sections);
+bool read_keep_vectors(const storage::Container& file);
+bool has_vectors(const storage::Container& file);
 
 /// The attributes' sections, of which there are none where there are no attributes.
 void append_columns(const Columns& columns, storage::SectionList& sections);

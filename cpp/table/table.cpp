@@ -25,6 +25,16 @@ simd::Rows Table::rows() const {
   return rows;
 }
 
+const std::byte* Table::vector(Slot slot) const {
+  if (keeps_rows_) return row(slot);
+  const auto found = given_.find(slot);
+  return found == given_.end() ? nullptr : found->second;
+}
+
+float Table::reciprocal_norm(Slot slot) const {
+  return keeps_rows_ ? norms_[slot] : reciprocal_length(sum_of_squares(vector(slot), dtype_, dim_));
+}
+
 bool Table::same_vector(Slot a, Slot b) const { return std::memcmp(row(a), row(b), vector_bytes()) == 0; }
 
 std::uint64_t Table::content_hash(Slot slot) const { return hash_bytes(row(slot), vector_bytes()); }
@@ -38,7 +48,7 @@ std::vector<Slot> Table::arrival_order() const {
 }
 
 void Table::reserve(std::size_t slots) {
-  rows_.reserve(slots * stride_);
+  if (keeps_rows_) rows_.reserve(slots * stride_);
   if (has_norms()) norms_.reserve(slots);
   ids_.reserve(slots);
   arrival_.reserve(slots);
@@ -56,11 +66,21 @@ Slot Table::append(const std::byte* vector) {
     resize(n + 1);
     slot = static_cast<Slot>(n);
   }
+  if (!keeps_rows_) {
+    if (vector != nullptr) given_[slot] = vector;
+    return slot;
+  }
   std::byte* out = rows_.data() + slot * stride_;
   std::memcpy(out, vector, vector_bytes());
   if (has_norms()) norms_[slot] = reciprocal_length(sum_of_squares(vector, dtype_, dim_));
   note_length(out);
   return slot;
+}
+
+void Table::drop_rows() {
+  keeps_rows_ = false;
+  rows_ = {};
+  norms_ = {};
 }
 
 void Table::note_length(const std::byte* row) {
@@ -105,10 +125,11 @@ void Table::take_back(std::span<const Slot> appended, std::size_t slots) {
     if (appended[i] < slots) release(appended[i]);
   }
   resize(slots);
+  forget_vectors();
 }
 
 void Table::resize(std::size_t slots) {
-  rows_.resize(slots * stride_);
+  if (keeps_rows_) rows_.resize(slots * stride_);
   if (has_norms()) norms_.resize(slots);
   ids_.resize(slots);
   arrival_.resize(slots);
@@ -129,7 +150,7 @@ std::size_t Table::memory_bytes() const {
 
 void Table::restore(Parts parts) {
   const std::size_t n = parts.ids.size();
-  if (n > kMaxSlots || parts.rows.size() != n * stride_ || parts.arrival.size() != n ||
+  if (n > kMaxSlots || parts.rows.size() != (keeps_rows_ ? n * stride_ : 0) || parts.arrival.size() != n ||
       parts.norms.size() != (has_norms() ? n : 0) || parts.alive.size() != Bitset::words_for(n)) {
     throw CorruptError("the arrays of vectors, ids and liveness differ in length");
   }
@@ -152,7 +173,7 @@ void Table::restore(Parts parts) {
     if (slot >= n || alive.test(slot) || seen.test(slot)) throw CorruptError("the list of free rows is wrong");
     seen.set(slot);
   }
-  for (std::size_t i = 0; i < n; ++i) {
+  for (std::size_t i = 0; keeps_rows_ && i < n; ++i) {
     const std::byte* row = parts.rows.data() + i * stride_;
     try {
       require_finite({row, dtype_, 1, dim_}, "vectors");
@@ -173,7 +194,7 @@ void Table::restore(Parts parts) {
   next_arrival_ = next_arrival;
   columns_.resize(n);
   touch();
-  for (std::size_t slot = 0; slot < n; ++slot) note_length(row(static_cast<Slot>(slot)));
+  for (std::size_t slot = 0; keeps_rows_ && slot < n; ++slot) note_length(row(static_cast<Slot>(slot)));
 }
 
 }  // namespace annlib

@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <unordered_map>
 #include <vector>
 
 #include "core/bitset.h"
@@ -20,6 +21,9 @@ namespace annlib {
 /// stands in the order of arrival. A row is the vector's own bytes; under cosine its reciprocal norm is kept too (0 for
 /// a zero vector, whose distance is then 1 to everything, and for one shorter than 2^-128, which counts as such).
 ///
+/// A table may be told to keep no rows (drop_rows()): what stands for its vectors then is somebody else's business. The
+/// vectors given to append() are at hand all the same, where the caller has them, until forget_vectors().
+///
 /// A slot is hidden when it is made; reveal() gives it its id and makes it part of the index, hide() takes it back.
 /// Not thread-safe: the index that owns the table locks.
 class Table {
@@ -32,15 +36,19 @@ class Table {
   std::size_t slots() const { return ids_.size(); }
   std::size_t live() const { return map_.size(); }
   std::size_t vector_bytes() const { return dim_ * dtype_size(dtype_); }
-  bool has_norms() const { return metric_ == Metric::cosine; }
+  bool keeps_rows() const { return keeps_rows_; }
+  bool has_norms() const { return keeps_rows_ && metric_ == Metric::cosine; }
 
+  /// Only of a table that keeps rows.
   const std::byte* row(Slot slot) const { return rows_.data() + slot * stride_; }
+  /// The row, or the vector that append() was given; nullptr where neither is there.
+  const std::byte* vector(Slot slot) const;
   std::int64_t id(Slot slot) const { return ids_[slot]; }
   bool alive(Slot slot) const { return alive_.test(slot); }
   const Bitset& alive_bits() const { return alive_; }
   simd::Rows rows() const;
-  /// Cosine only.
-  float reciprocal_norm(Slot slot) const { return norms_[slot]; }
+  /// Cosine only, and where vector() is there.
+  float reciprocal_norm(Slot slot) const;
   /// No row is longer, but for rounding; infinity where the square of one leaves float32's range. Not kept under l2.
   float longest() const { return longest_; }
   bool same_vector(Slot a, Slot b) const;
@@ -55,8 +63,12 @@ class Table {
   std::vector<Slot> arrival_order() const;
 
   void reserve(std::size_t slots);
-  /// A new hidden slot, from the free ones or at the end. Throws ValueError beyond kMaxSlots.
+  /// A new hidden slot, from the free ones or at the end. Throws ValueError beyond kMaxSlots. `vector` is copied, or if
+  /// no rows are kept must stay until forget_vectors(); it may be nullptr then.
   Slot append(const std::byte* vector);
+  void forget_vectors() { given_.clear(); }
+  /// From now on no rows are kept, and those there are go.
+  void drop_rows();
   /// Only for hidden slots. `arrival` is that of an item replaced, or next_arrival().
   void reveal(Slot slot, std::int64_t id, std::uint32_t arrival);
   void hide(Slot slot);
@@ -111,8 +123,10 @@ class Table {
   DType dtype_;
   Metric metric_;
   std::size_t stride_;
+  bool keeps_rows_ = true;
   Array<std::byte> rows_;
-  Array<float> norms_;  // reciprocal; cosine only
+  Array<float> norms_;                                // reciprocal; cosine only
+  std::unordered_map<Slot, const std::byte*> given_;  // vectors of the slots of which no row is kept
   Array<std::int64_t> ids_;
   Array<std::uint32_t> arrival_;
   Bitset alive_;

@@ -51,7 +51,7 @@ TEST(estimates_are_unbiased_and_near) {
           std::size_t n = 0;
           for (Slot node = 0; node < 40; ++node) {
             for (std::uint32_t j = 0; j < degree; ++j) neighbours[j] = 50 + (node * 7 + j * 3) % 300;
-            codes.encode(node, neighbours.data(), degree, made.data(), buffer);
+            codes.encode(StoredSpace(table), node, neighbours.data(), degree, made.data(), buffer);
             CHECK(NeighbourCodes::valid(made.data()));
             const std::vector<double> center = vectors.row(node);
             const Slot asked = 360 + node;
@@ -89,9 +89,9 @@ TEST(codes_of_numbers_out_of_range_are_marked) {
   std::vector<std::byte> made(codes.bytes());
   QueryBuffer buffer;
   const Slot other = 1;
-  codes.encode(0, &other, 1, made.data(), buffer);
+  codes.encode(StoredSpace(table), 0, &other, 1, made.data(), buffer);
   CHECK(!NeighbourCodes::valid(made.data()));
-  codes.encode(0, &other, 0, made.data(), buffer);
+  codes.encode(StoredSpace(table), 0, &other, 0, made.data(), buffer);
   CHECK(NeighbourCodes::valid(made.data()));
   NeighbourCodes::invalidate(made.data());
   CHECK(!NeighbourCodes::valid(made.data()));

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <limits>
 #include <map>
 #include <random>
@@ -31,7 +32,7 @@ std::vector<Slot> all_slots(const Table& table) {
 
 std::unique_ptr<CodeSpace> trained(const Table& table, const char* codec, int threads = 1) {
   auto space = std::make_unique<CodeSpace>(table, make_codec(codec, table.metric(), table.dim()));
-  space->train(all_slots(table), threads);
+  space->train(StoredSpace(table), all_slots(table), threads);
   return space;
 }
 
@@ -220,6 +221,64 @@ TEST(codes_of_very_large_and_small_numbers_are_finite) {
   }
 }
 
+// What a code is taken for: with many random queries, distances of codes are those of what they decode to, but for the
+// rounding of the query, and under l2 for a constant of the code, which knows its vector's own length better.
+TEST(decoded_codes_have_the_products_of_their_codes) {
+  for (const char* codec : kCoded) {
+    for (const Metric metric : kMetrics) {
+      for (const std::uint32_t dim : {5u, 37u, 130u}) {
+        const Vectors vectors = Vectors::clustered(300, dim, DType::f32, dim);
+        const Vectors queries = Vectors::clustered(40, dim, DType::f32, dim + 1);
+        const Table table = table_of(vectors, metric);
+        const auto space = trained(table, codec);
+        Vectors decoded(dim, DType::f32);
+        std::vector<float> vector(dim);
+        for (Slot slot = 0; slot < 300; ++slot) {
+          CHECK(space->codec().decode(space->code(slot), vector.data()));
+          decoded.add(vector.data());
+        }
+        const Table stood_for = table_of(decoded, metric == Metric::cosine ? Metric::ip : metric);
+        const StoredSpace exact(stood_for);
+        for (std::size_t q = 0; q + 1 < 40; q += 2) {
+          // Differences between two queries: what a code says of itself alone is not in them.
+          auto found = scores(*space, queries.query(q), 300), other = scores(*space, queries.query(q + 1), 300);
+          std::vector<double> a = queries.row(q), b = queries.row(q + 1);
+          if (metric == Metric::cosine) {
+            for (auto* row : {&a, &b}) {
+              const double length = std::sqrt(std::inner_product(row->begin(), row->end(), row->begin(), 0.0));
+              for (double& x : *row) x /= length;
+            }
+          }
+          double worst = 0, scale = 0;
+          for (Slot slot = 0; slot < 300; ++slot) {
+            const std::vector<double> x = decoded.row(slot);
+            const Metric plain = metric == Metric::cosine ? Metric::ip : metric;
+            const double wanted = reference_distance(plain, a, x) - reference_distance(plain, b, x);
+            worst = std::max(worst, std::fabs(static_cast<double>(found[slot]) - other[slot] - wanted));
+            scale = std::max(scale, std::fabs(wanted));
+          }
+          CHECK(worst < 0.05 * scale, codec, " metric ", int(metric), " dim ", dim, " off by ", worst, " of ", scale);
+        }
+      }
+    }
+  }
+}
+
+TEST(codes_that_are_not_finite_are_not_decoded) {
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  const Vectors vectors = Vectors::clustered(50, 16);
+  const Table table = table_of(vectors, Metric::l2);
+  std::vector<float> out(16);
+  for (const char* codec : kCoded) {
+    const auto space = trained(table, codec);
+    const Codec& made = space->codec();
+    std::vector<std::byte> code(space->code(3), space->code(3) + made.code_bytes());
+    CHECK(made.decode(code.data(), out.data()), codec);
+    std::memcpy(code.data() + made.tail_offset(), &nan, sizeof nan);
+    CHECK(!made.decode(code.data(), out.data()), codec);
+  }
+}
+
 TEST(codes_do_not_depend_on_threads_and_survive_a_restore) {
   for (const char* codec : kCoded) {
     for (const Metric metric : kMetrics) {
@@ -286,7 +345,7 @@ TEST(vectors_unlike_the_sample_call_for_training) {
       space->encode(slot);
     }
     CHECK(space->wants_training(), codec);
-    space->train(all_slots(table), 1);
+    space->train(StoredSpace(table), all_slots(table), 1);
     CHECK(!space->wants_training(), codec);
     const auto found = scores(*space, vectors.query(0), 600);
     CHECK_NEAR(found[599] / 16e12, 1.0, 0.02, codec);
@@ -309,4 +368,9 @@ TEST(codecs_by_name) {
   CHECK_EQ(choose_codec("int8", DType::u8, 64).name, "float32");
   CHECK_EQ(choose_codec("float16", DType::f16, 64).name, "float32");
   CHECK_EQ(choose_codec("float16", DType::f32, 4).name, "float16");
+  // Where vectors are not kept, codes are made whatever the dtype and dim.
+  CHECK_EQ(choose_codec("auto", DType::f32, 4, false).name, "int8");
+  CHECK_EQ(choose_codec("rabitq", DType::u8, 4, false).name, "rabitq:4");
+  CHECK_EQ(choose_codec("float16", DType::f16, 4, false).name, "float16");
+  CHECK_THROWS(ValueError, choose_codec("float32", DType::f32, 64, false));
 }

@@ -22,17 +22,19 @@ constexpr std::uint32_t kDim = 4;
 constexpr std::size_t kItems = 80;
 
 /// Everything that an index can have: several layers, deleted nodes, free rows, twins.
-std::unique_ptr<Index> specimen(bool graph, Metric metric, const char* codec) {
+std::unique_ptr<Index> specimen(bool graph, Metric metric, const char* codec, bool keep_vectors) {
   const Vectors vectors = Vectors::clustered(kItems, kDim);
   std::unique_ptr<Index> index;
   if (graph) {
     HnswParams params = params_of(kDim, DType::f32, metric, codec);
     params.m = 3;
+    params.keep_vectors = keep_vectors;
     index = std::make_unique<HnswIndex>(params);
   } else {
-    index = std::make_unique<FlatIndex>(kDim, DType::f32, metric);
+    index = std::make_unique<FlatIndex>(kDim, DType::f32, metric, codec, keep_vectors);
   }
   add(*index, vectors, ids_from(0, kItems));
+  if (!keep_vectors) index->compact(1, {});
   Vectors copies(kDim, DType::f32);
   for (const std::size_t row : {3u, 3u, 9u, 70u}) copies.add(vectors, row);
   add(*index, copies, ids_from(100, 4));
@@ -101,20 +103,24 @@ struct Specimen {
   Metric metric;
   const char* codec;
   Layout layout = Layout::plain;
+  bool keep_vectors = true;
 };
 constexpr Specimen kSpecimens[] = {{false, Metric::cosine, "float32"},
                                    {true, Metric::l2, "int8"},
                                    {true, Metric::l2, "int4"},
                                    {true, Metric::ip, "rabitq:2"},
                                    {true, Metric::l2, "int8", Layout::fused},
-                                   {true, Metric::cosine, "float32"}};
+                                   {true, Metric::cosine, "float32"},
+                                   {true, Metric::ip, "int8", Layout::plain, false},
+                                   {true, Metric::l2, "rabitq:1", Layout::plain, false},
+                                   {false, Metric::cosine, "float16", Layout::plain, false}};
 
 }  // namespace
 
 TEST(hostile_bytes_of_every_section) {
   std::mt19937 random(1);
   for (const Specimen& s : kSpecimens) {
-    const Bytes good = bytes_of(*specimen(s.graph, s.metric, s.codec));
+    const Bytes good = bytes_of(*specimen(s.graph, s.metric, s.codec, s.keep_vectors));
     CHECK(use(good));
     for (const Place& place : places(good)) {
       // Small sections at every byte, large ones at a sample.
@@ -135,7 +141,7 @@ TEST(hostile_words_of_every_section) {
   std::mt19937 random(2);
   std::size_t opened = 0, tried = 0;
   for (const Specimen& s : kSpecimens) {
-    const Bytes good = bytes_of(*specimen(s.graph, s.metric, s.codec));
+    const Bytes good = bytes_of(*specimen(s.graph, s.metric, s.codec, s.keep_vectors));
     for (const Place& place : places(good)) {
       if (place.length < 4) continue;
       for (int attempt = 0; attempt < 60; ++attempt) {

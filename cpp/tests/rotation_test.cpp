@@ -51,6 +51,17 @@ TEST(rotation_keeps_norms_and_products) {
   }
 }
 
+TEST(rotation_undone_gives_back_what_it_took) {
+  for (const std::uint32_t dim : kDims) {
+    const Rotation rotation(dim, 7);
+    const std::vector<float> in = normal(dim, 3), there = rotated(rotation, in);
+    Guarded<float> used(there.size()), back(dim);
+    std::copy(there.begin(), there.end(), used.begin());
+    rotation.undo(used.data(), back.data());
+    for (std::uint32_t i = 0; i < dim; ++i) CHECK_NEAR(back[i], in[i], 1e-5, "dim ", dim, " element ", i);
+  }
+}
+
 TEST(rotation_spreads_every_single_dimension) {
   for (const std::uint32_t dim : {64u, 100u, 240u, 384u, 500u, 768u}) {
     const Rotation rotation(dim, 7);
