@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 from ._core import CorruptIndexError, VersionError
+from .filters import F
 from .flat import FlatIndex
 from .hnsw import HNSWIndex
 from .index import Index
@@ -23,6 +24,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "CorruptIndexError",
+    "F",
     "FlatIndex",
     "HNSWIndex",
     "Index",

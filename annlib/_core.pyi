@@ -20,6 +20,9 @@ class VersionError(RuntimeError):
 #: Totals of a call: distance computations, hops, rerank computations.
 _Cost: TypeAlias = tuple[int, int, int]
 
+#: A column: type, present, numbers, lists, texts, text (cpp/bind/attributes.h).
+_Rows: TypeAlias = tuple[int, NDArray[np.uint8], NDArray[Any], NDArray[np.int64], NDArray[np.int64], bytes]
+
 class _Counts(TypedDict):
     live: int
     dead: int
@@ -39,8 +42,24 @@ class Index:
         update: bool,
         threads: int,
         progress: Callable[[int, int], object] | None,
+        attributes: Mapping[str, _Rows],
     ) -> None: ...
-    def update(self, vectors: NDArray[Any], ids: NDArray[np.int64], threads: int) -> None: ...
+    def update(
+        self,
+        vectors: NDArray[Any],
+        ids: NDArray[np.int64],
+        threads: int,
+        attributes: Mapping[str, _Rows],
+    ) -> None: ...
+    def set_attributes(self, ids: NDArray[np.int64] | None, attributes: Mapping[str, _Rows]) -> None:
+        """Of all items, by order of ids(), where there are no ids: columns are replaced then."""
+
+    def attributes(self, ids: NDArray[np.int64]) -> dict[str, Any]: ...
+    def attribute_types(self) -> dict[str, int]: ...
+    def attribute_stats(self) -> dict[str, dict[str, Any]]: ...
+    def count(
+        self, mask: NDArray[np.bool_] | None, ids: NDArray[np.int64] | None, expression: bytes | None
+    ) -> int: ...
     def remove(self, ids: NDArray[np.int64], threads: int) -> None: ...
     def compact(self, threads: int, progress: Callable[[int, int], object] | None) -> None: ...
     def search(
@@ -50,6 +69,7 @@ class Index:
         ef: int,
         mask: NDArray[np.bool_] | None,
         ids: NDArray[np.int64] | None,
+        expression: bytes | None,
         threads: int,
         exact: bool,
     ) -> tuple[NDArray[np.int64], NDArray[np.float32], Any, _Cost]:
@@ -62,6 +82,7 @@ class Index:
         ef: int,
         mask: NDArray[np.bool_] | None,
         ids: NDArray[np.int64] | None,
+        expression: bytes | None,
         threads: int,
     ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32], _Cost]:
         """Lims (n + 1,), ids and distances."""

@@ -134,7 +134,7 @@ def _given(core: _core.HnswIndex, queries: NDArray[Any], threads: int) -> _Searc
     queries = some_queries(queries)
 
     def search(k: int, ef: int, exact: bool) -> tuple[NDArray[np.float32], int]:
-        _, distances, _, cost = core.search(queries, k, ef, None, None, threads, exact)
+        _, distances, _, cost = core.search(queries, k, ef, None, None, None, threads, exact)
         return distances, cost[0]
 
     return search

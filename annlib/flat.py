@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, DTypeLike
 from ._core import FlatIndex as CoreFlat
 from ._progress import Progress
 from .arrays import as_vectors, codec_name
+from .attributes import Attributes
 from .index import Index
 
 
@@ -55,6 +56,7 @@ class FlatIndex(Index):
         cls,
         vectors: ArrayLike,
         ids: Any = None,
+        attributes: Attributes | None = None,
         *,
         metric: str = "l2",
         dtype: DTypeLike | None = None,
@@ -67,7 +69,7 @@ class FlatIndex(Index):
         """An index over `vectors`, shape (n, dim), in one call."""
         block = as_vectors(vectors, "vectors")
         index = cls(block.shape[1], metric, dtype, codec, bits, keep_vectors)
-        index.add(block, ids, progress=progress, threads=threads)
+        index.add(block, ids, attributes, progress=progress, threads=threads)
         index._drop_vectors(threads)
         return index
 

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from ._core import HnswIndex as CoreHnsw
 from ._progress import Progress, reporter
 from .arrays import as_count, as_queries, as_threads, as_vectors, codec_name
+from .attributes import Attributes
 from .calibration import Calibration, measure
 from .index import Index, core_progress
 from .report import Report
@@ -99,7 +100,7 @@ class HNSWIndex(Index):
         cls,
         vectors: ArrayLike,
         ids: Any = None,
-        attributes: Any = None,
+        attributes: Attributes | None = None,
         *,
         metric: str = "l2",
         M: int = 16,

@@ -26,12 +26,14 @@ from .arrays import (
     metric_name,
     require_room,
 )
+from .attributed import Attributed, groups_of
+from .attributes import Attributes, to_core
 from .filters import EVERYTHING, CoreFilter, Filter
 from .ids import IntArray, StringIds
 from .results import RadiusResult, SearchResult
 
 
-class Index(ABC):
+class Index(Attributed, ABC):
     """Vectors under ids, and the nearest of them to a query.
 
     Thread-safe: searches run beside each other and beside writes from other threads; writes wait for one another.
@@ -75,7 +77,7 @@ class Index(ABC):
         self,
         vectors: ArrayLike,
         ids: Any = None,
-        attributes: Any = None,
+        attributes: Attributes | None = None,
         progress: Progress = False,
         threads: int | None = None,
         on_conflict: Literal["raise", "update"] = "raise",
@@ -89,8 +91,10 @@ class Index(ABC):
             float64 and other numbers become float32 (or the index's dtype). Any strides.
         ids : array_like of non-negative int or of str, shape (n,), optional
             The kind is chosen by the first add. Without ids, integers are counted on from the largest so far.
-        attributes : None
-            Filtering by attributes is not there yet: NotImplementedError for anything but None.
+        attributes : dict of columns, pandas or polars DataFrame, pyarrow Table or path of a Parquet file, optional
+            One value a vector in each column: bool, int, float, str, date, datetime, or a list of str or of int. None,
+            NaN and NaT are null, as are columns that others have and this call does not; an item that is replaced keeps
+            those. New columns may come with any call.
         progress : bool or callable(done, total)
             True shows a bar (tqdm).
         threads : int, optional
@@ -106,12 +110,11 @@ class Index(ABC):
         Raises
         ------
         ValueError
-            Wrong shape, dim or dtype; NaN or infinity (naming the first row); an id twice in the call.
+            Wrong shape, dim or dtype; NaN or infinity (naming the first row); an id twice in the call; attributes of
+            another length or another type than their column's.
         KeyError
             An id is there already.
         """
-        if attributes is not None:
-            raise NotImplementedError("attributes are not supported yet; filter by mask or by ids")
         if on_conflict not in ("raise", "update"):
             raise ValueError(f"on_conflict must be 'raise' or 'update', got {on_conflict!r}")
         core_threads = as_threads(threads)
@@ -121,15 +124,15 @@ class Index(ABC):
             keys, shown, strings = self._take_ids(ids, len(block))
             if strings is not None and on_conflict == "raise":
                 self._require_new(shown, keys)
+            columns = to_core(attributes, len(block), self._core.attribute_types())
             core = self._core if self._core.dtype == block.dtype.name else self._make_core(block.dtype.name)
             before = self._strings
             if len(keys):
                 self._strings = strings  # before any search can find the first of them
             try:
                 with reporter(progress, len(block), f"{type(self).__name__}.add") as report:
-                    core.add(
-                        block, keys, on_conflict == "update", core_threads, core_progress(progress, report)
-                    )
+                    listener = core_progress(progress, report)
+                    core.add(block, keys, on_conflict == "update", core_threads, listener, columns)
             except BaseException:
                 self._strings = before
                 raise
@@ -205,17 +208,23 @@ class Index(ABC):
         return _as_they_are if self._strings is None else self._strings.reader()
 
     def update(
-        self, ids: Any, vectors: ArrayLike, attributes: Any = None, threads: int | None = None
+        self,
+        ids: Any,
+        vectors: ArrayLike,
+        attributes: Attributes | None = None,
+        threads: int | None = None,
     ) -> None:
-        """Replace the vectors of ids that are all there already (KeyError); shapes and errors as in `add`."""
-        if attributes is not None:
-            raise NotImplementedError("attributes are not supported yet; filter by mask or by ids")
+        """Replace the vectors of ids that are all there already (KeyError); shapes and errors as in `add`.
+
+        Attributes that are not given stay as they are.
+        """
         with self._write_lock:
             keys, _ = self._known_keys(ids)
             block = self._as_block(vectors, self._core.dtype)
             if len(keys) != len(block):
                 raise ValueError(f"got {len(block)} vectors and {len(keys)} ids")
-            self._core.update(block, keys, as_threads(threads))
+            columns = to_core(attributes, len(keys), self._core.attribute_types())
+            self._core.update(block, keys, as_threads(threads), columns)
 
     def delete(self, ids: Any, threads: int | None = None) -> None:
         """Delete one id or several. KeyError, with nothing deleted, unless all are there."""
@@ -268,15 +277,18 @@ class Index(ABC):
             index was built to reach (`HNSWIndex.build(target=...)`).
         recall : float, optional
             A recall@k to reach instead of an effort, as measured by `HNSWIndex.calibrate`.
-        filter : array of bool (one for each of `index.ids`), array of ids, or a list with one of these a query
-            Which items may be results. There are always min(k, matches) of them.
+        filter : filter, or a list with one a query (or None)
+            Which items may be results: an expression (``F.year >= 2015``), a dict, a SQL-like string, a pyarrow
+            expression, a compiled filter, an array of bool (one for each of `index.ids`), or an array of ids; see
+            docs/filters.md. There are always min(k, matches) results.
         threads : int, optional
             For a batch; default ``set_num_threads``, else all cores.
 
         Raises
         ------
         ValueError
-            Wrong shape, dim or dtype; NaN or infinity; k < 1; a mask of the wrong length.
+            Wrong shape, dim or dtype; NaN or infinity; k < 1; a mask of the wrong length; a filter that cannot be read,
+            or that asks for attributes that there are not, naming those that there are.
         """
         block = as_queries(queries, self._dim)
         k = as_count(k, "k")
@@ -289,15 +301,12 @@ class Index(ABC):
             return self._search(block, k, ef, EVERYTHING, core_threads)
         if filters.is_one_per_query(filter):
             return self._search_each(block, k, ef, filter, core_threads)
-        return self._search(block, k, ef, filters.lower(filter, self._filter_keys), core_threads)
-
-    def _filter_keys(self, ids: Any) -> IntArray:
-        return self._keys(id_forms.as_list(ids)[0])
+        return self._search(block, k, ef, self._lower(filter), core_threads)
 
     def _search(self, block: NDArray[Any], k: int, ef: int, chosen: CoreFilter, threads: int) -> SearchResult:
         read = self._reader()
         keys, distances, counts, cost = self._core.search(
-            block, k, ef, chosen.mask, chosen.ids, threads, False
+            block, k, ef, chosen.mask, chosen.ids, chosen.expression, threads, False
         )
         return SearchResult(read(keys), distances, counts, cost)
 
@@ -305,21 +314,10 @@ class Index(ABC):
         queries = np.atleast_2d(block)
         if len(each) != len(queries):
             raise ValueError(f"got {len(queries)} queries and {len(each)} filters")
-        lowered = [filters.lower(one, self._filter_keys) for one in each]
-        parts = [
-            self._search(query, k, ef, one, threads) for query, one in zip(queries, lowered, strict=True)
-        ]
-        if block.ndim == 1:
-            return parts[0]
-        distances, hops, reranked = (
-            sum(costs) for costs in zip(*(part._cost for part in parts), strict=True)
-        )
-        return SearchResult(
-            np.stack([part.ids for part in parts]),
-            np.stack([part.distances for part in parts]),
-            np.array([part.counts for part in parts], np.int64),
-            (distances, hops, reranked),
-        )
+        found = SearchResult.empty(len(queries), k, self._strings is not None)
+        for one, rows in groups_of([self._lower(one) for one in each]):
+            found.put(rows, self._search(queries[rows], k, ef, one, threads))
+        return found.first() if block.ndim == 1 else found
 
     def search_radius(
         self,
@@ -338,10 +336,16 @@ class Index(ABC):
         if not isinstance(radius, (int, float, np.number)) or np.isnan(radius):
             raise ValueError(f"radius must be a number, got {radius!r}")
         ef = self._effort(ef_search, None, block, 1)
-        chosen = EVERYTHING if filter is None else filters.lower(filter, self._filter_keys)
+        chosen = self._lower(filter)
         read = self._reader()
         lims, keys, distances, cost = self._core.search_radius(
-            block, float(radius), ef, chosen.mask, chosen.ids, as_threads(threads)
+            block,
+            float(radius),
+            ef,
+            chosen.mask,
+            chosen.ids,
+            chosen.expression,
+            as_threads(threads),
         )
         return RadiusResult(lims, read(keys), distances, cost)
 
@@ -399,7 +403,7 @@ class Index(ABC):
             "memory_bytes": self._core.memory_bytes,
             "vector_bytes": self._core.vector_bytes,
             "code_bytes": self._core.code_bytes,
-        }
+        } | self._attribute_stats()
 
     def digest(self) -> str:
         """A hash (BLAKE2b, 32 hex digits) of all that searches depend on; the order of arrival is not part of it."""

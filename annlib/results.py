@@ -38,6 +38,23 @@ class SearchResult:
         self.counts = counts
         self._cost = cost
 
+    @classmethod
+    def empty(cls, queries: int, k: int, strings: bool) -> SearchResult:
+        """Of a batch in which nothing was found, for `put`."""
+        ids = np.full((queries, k), None if strings else -1, object if strings else np.int64)
+        distances = np.full((queries, k), np.inf, np.float32)
+        return cls(ids, distances, np.zeros(queries, np.int64), (0, 0, 0))
+
+    def put(self, rows: NDArray[np.intp], part: SearchResult) -> None:
+        """Makes a batch's results those of these rows of this one."""
+        self.ids[rows], self.distances[rows], self.counts[rows] = part.ids, part.distances, part.counts
+        a, b = self._cost, part._cost
+        self._cost = (a[0] + b[0], a[1] + b[1], a[2] + b[2])
+
+    def first(self) -> SearchResult:
+        """The first query's alone."""
+        return SearchResult(self.ids[0], self.distances[0], int(self.counts[0]), self._cost)
+
     @property
     def stats(self) -> dict[str, int]:
         """Totals over the batch: distance_computations, hops, rerank_computations."""

@@ -124,6 +124,12 @@ def use(index: annlib.Index, rng: np.random.Generator) -> None:
         index.search(queries, k, threads=1, **options)
     index.search(queries, 2, filter=np.arange(len(index)) % 2 == 0, threads=1)
     index.search_radius(queries, 5.0, threads=1)
+    for name, column in index.attributes().items():
+        value = next((v for v in column.tolist() if v is not None and v != []), None)
+        for some in (0, 1, 2):  # by a scan, and sorted
+            one = value[0] if isinstance(value, list) else value
+            index.count({"$or": [{name: one}, *({name: None} for _ in range(some))]})
+            index.count({"$and": [{name: {"$exists": True}}, {name: {"$ne": one}}]})
     ids = known_ids(index)
     repr(index), index.stats(), index.digest(), index.get(ids)
     if isinstance(index, annlib.HNSWIndex):

@@ -296,13 +296,43 @@ def test_unknown_options_are_named(kind: type[annlib.FlatIndex]) -> None:
         annlib.HNSWIndex.build(vectors(9, 4), target=1.5)
 
 
-def test_attributes_wait_for_their_issue(index: annlib.Index) -> None:
+@pytest.mark.parametrize(
+    ("attributes", "says"),
+    [
+        ({"a": ["x"]}, "'a' holds int, got string"),
+        ({"a": [1, 2]}, "'a': got 2 values for 1 items"),
+        ({"b": [None]}, "'b': there is no value to tell its type by"),
+        ({"b": [1, "x"]}, "'b': got 2 values"),
+        ({"b": [3j]}, "'b': values are bool, int, float"),
+        ({"b": [[1.5]]}, "'b': lists hold strings or ints"),
+        ({"b": ["\ud800"]}, "'b': .*surrogates"),
+        ({"b": [2**63]}, "'b': integers must be"),
+        ({"b": "x"}, "'b': a column is an array or a list"),
+        ({"": [1]}, "the name of an attribute"),
+        ({3: [1]}, "the name of an attribute"),
+        ({f"c{i}": [1] for i in range(512)}, "at most 512"),
+        ([1], "must be a dict of columns"),
+    ],
+)
+def test_attributes(index: annlib.Index, attributes: Any, says: str) -> None:
+    index.set_attributes({"a": np.arange(len(index))})
+    known = index.ids[:1]
+    fresh = ["new"] if isinstance(known[0], str) else [10**6]
     for call in (
-        lambda: index.add(vectors(1, 4), attributes={"a": [1]}),
-        lambda: index.update(0, vectors(1, 4), {"a": [1]}),
+        lambda: index.add(vectors(1, 4), fresh, attributes),
+        lambda: index.update(known, vectors(1, 4), attributes),
+        lambda: index.set_attributes(attributes, known),
     ):
-        with refused(index, NotImplementedError, "attributes"):
+        with refused(index, ValueError, says):
             call()
+    with refused(index, ValueError, "values of several types: 1 and 'x'"):
+        index.add(vectors(2, 4), ids=[10**6, 10**6 + 1], attributes={"b": [1, "x"]})
+    with refused(index, KeyError, "999"):
+        index.set_attributes({"a": [1]}, [999])
+    with refused(index, ValueError, "twice"):
+        index.set_attributes({"a": [1, 2]}, [known[0], known[0]])
+    with refused(index, ValueError, "items"):
+        index.set_attributes({"a": [1]})
 
 
 def test_threads_of_the_process() -> None:

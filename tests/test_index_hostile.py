@@ -36,6 +36,17 @@ INDEXES = {
     ),
     "half codes": lambda: graph(codec="float16", metric="ip", seed=3),
     "bytes": lambda: annlib.HNSWIndex.build(vectors(40, 7, "uint8"), M=2),
+    "attributes": lambda: annlib.FlatIndex.build(
+        vectors(40, 4),
+        attributes={
+            "a": [None if i % 9 == 0 else i for i in range(40)],
+            "s": [None if i % 7 == 0 else f"s{i % 5}" for i in range(40)],
+            "t": [[f"t{j}" for j in range(i % 4)] for i in range(40)],
+            "i": [[i % 3, i % 5] for i in range(40)],
+            "f": [float("nan") if i % 8 == 0 else i / 7 for i in range(40)],
+            "b": [i % 2 == 0 for i in range(40)],
+        },
+    ),
     "flat": lambda: annlib.FlatIndex.build(
         vectors(40, 5, "float16"), metric="cosine", ids=[f"s{i}" for i in range(40)]
     ),

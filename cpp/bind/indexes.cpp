@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "bind/arrays.h"
+#include "bind/attributes.h"
 #include "core/error.h"
 #include "flat/flat_index.h"
 #include "hnsw/hnsw_index.h"
@@ -21,10 +22,11 @@ py::tuple tuple_of(const SearchCost& cost) { return py::make_tuple(cost.distance
 /// The filter arguments of a search call, kept alive while it runs.
 class FilterArguments {
  public:
-  FilterArguments(std::optional<MaskArray> mask, std::optional<IdArray> ids)
+  FilterArguments(std::optional<MaskArray> mask, std::optional<IdArray> ids, const std::optional<py::bytes>& expression)
       : mask_(std::move(mask)), ids_(std::move(ids)) {
     if (mask_) filter_ = RowFilter::mask({mask_->data(), static_cast<std::size_t>(mask_->size())});
     if (ids_) filter_ = RowFilter::ids(span_of(*ids_));
+    if (expression) filter_ = RowFilter::expression(*expression);
   }
   const RowFilter* get() const { return filter_ ? &*filter_ : nullptr; }
 
@@ -56,8 +58,9 @@ py::tuple search_with(const Index& index, const py::array& queries, const Search
 
 // The call whose overhead is felt: a search may take no more than some microseconds.
 py::tuple search(const Index& index, const py::array& queries, std::size_t k, std::size_t ef,
-                 std::optional<MaskArray> mask, std::optional<IdArray> ids, int threads, bool exact) {
-  const FilterArguments filter(std::move(mask), std::move(ids));
+                 std::optional<MaskArray> mask, std::optional<IdArray> ids, const std::optional<py::bytes>& expression,
+                 int threads, bool exact) {
+  const FilterArguments filter(std::move(mask), std::move(ids), expression);
   return search_with(index, queries, {k, ef, filter.get(), threads, exact, {}});
 }
 
@@ -79,9 +82,10 @@ py::array_t<std::int64_t> ids_of(const T& index, std::vector<std::int64_t> (T::*
 }
 
 py::tuple search_radius(const Index& index, const py::array& queries, float radius, std::size_t ef,
-                        std::optional<MaskArray> mask, std::optional<IdArray> ids, int threads) {
+                        std::optional<MaskArray> mask, std::optional<IdArray> ids,
+                        const std::optional<py::bytes>& expression, int threads) {
   const VectorBlock block = block_of(queries, "queries");
-  const FilterArguments filter(std::move(mask), std::move(ids));
+  const FilterArguments filter(std::move(mask), std::move(ids), expression);
   RadiusResult result;
   {
     Release release;
@@ -89,6 +93,47 @@ py::tuple search_radius(const Index& index, const py::array& queries, float radi
   }
   return py::make_tuple(array_of(std::move(result.lims)), array_of(std::move(result.ids)),
                         array_of(std::move(result.distances)), tuple_of(result.cost));
+}
+
+std::size_t count(const Index& index, std::optional<MaskArray> mask, std::optional<IdArray> ids,
+                  const std::optional<py::bytes>& expression) {
+  const FilterArguments filter(std::move(mask), std::move(ids), expression);
+  Release release;
+  return filter.get() == nullptr ? index.size() : index.count(*filter.get());
+}
+
+py::dict attributes(const Index& index, const IdArray& ids) {
+  const auto span = span_of(ids);
+  std::map<std::string, AttributeRows> rows;
+  {
+    Release release;
+    rows = index.attributes(span);
+  }
+  return dict_of(rows);
+}
+
+py::dict attribute_types(const Index& index) {
+  py::dict result;
+  for (const auto& [name, type] : index.attribute_types()) result[py::str(name)] = static_cast<std::size_t>(type);
+  return result;
+}
+
+py::dict attribute_stats(const Index& index) {
+  std::map<std::string, Index::AttributeStats> stats;
+  {
+    Release release;
+    stats = index.attribute_stats();
+  }
+  py::dict result;
+  for (const auto& [name, one] : stats) {
+    py::dict entry;
+    entry["type"] = name_of(one.type);
+    entry["nulls"] = one.nulls;
+    entry["bytes"] = one.bytes;
+    entry["order_bytes"] = one.order_bytes;
+    result[py::str(name)] = entry;
+  }
+  return result;
 }
 
 constexpr const char* kLayouts[] = {"auto", "plain", "fused"};
@@ -189,24 +234,39 @@ void bind_indexes(py::module_& m) {
       .def(
           "add",
           [](Index& index, const py::array& vectors, const IdArray& ids, bool update, int threads,
-             const py::object& progress) {
+             const py::object& progress, const py::dict& attributes) {
             const VectorBlock block = block_of(vectors, "vectors");
             const auto span = span_of(ids);
             const Progress report = progress_of(progress);
+            const Columns columns = columns_of(attributes);
             Release release;
-            index.add(block, span, update ? OnConflict::update : OnConflict::raise, threads, report);
+            index.add(block, span, update ? OnConflict::update : OnConflict::raise, threads, report, columns);
           },
-          py::arg("vectors"), py::arg("ids"), py::arg("update"), py::arg("threads"), py::arg("progress"))
+          py::arg("vectors"), py::arg("ids"), py::arg("update"), py::arg("threads"), py::arg("progress"),
+          py::arg("attributes"))
       .def(
           "update",
-          [](Index& index, const py::array& vectors, const IdArray& ids, int threads) {
+          [](Index& index, const py::array& vectors, const IdArray& ids, int threads, const py::dict& attributes) {
             const VectorBlock block = block_of(vectors, "vectors");
             const auto span = span_of(ids);
             const Progress report = progress_of(py::none());
+            const Columns columns = columns_of(attributes);
             Release release;
-            index.update(block, span, threads, report);
+            index.update(block, span, threads, report, columns);
           },
-          py::arg("vectors"), py::arg("ids"), py::arg("threads"))
+          py::arg("vectors"), py::arg("ids"), py::arg("threads"), py::arg("attributes"))
+      .def(
+          "set_attributes",
+          [](Index& index, const std::optional<IdArray>& ids, const py::dict& attributes) {
+            const Columns columns = columns_of(attributes);
+            Release release;
+            ids ? index.set_attributes(span_of(*ids), columns) : index.replace_attributes(columns);
+          },
+          py::arg("ids"), py::arg("attributes"))
+      .def("attributes", &attributes, py::arg("ids"))
+      .def("attribute_types", &attribute_types)
+      .def("attribute_stats", &attribute_stats)
+      .def("count", &count, py::arg("mask"), py::arg("ids"), py::arg("expression"))
       .def(
           "remove",
           [](Index& index, const IdArray& ids, int threads) {
@@ -224,9 +284,9 @@ void bind_indexes(py::module_& m) {
           },
           py::arg("threads"), py::arg("progress"))
       .def("search", &search, py::arg("queries"), py::arg("k"), py::arg("ef"), py::arg("mask"), py::arg("ids"),
-           py::arg("threads"), py::arg("exact"))
+           py::arg("expression"), py::arg("threads"), py::arg("exact"))
       .def("search_radius", &search_radius, py::arg("queries"), py::arg("radius"), py::arg("ef"), py::arg("mask"),
-           py::arg("ids"), py::arg("threads"))
+           py::arg("ids"), py::arg("expression"), py::arg("threads"))
       .def("get", &get, py::arg("ids"))
       .def("contains", &contains, py::arg("ids"))
       .def("ids", [](const Index& index) { return ids_of(index, &Index::ids); })

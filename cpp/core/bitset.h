@@ -33,6 +33,28 @@ class Bitset {
     return total;
   }
   const Array<std::uint64_t>& words() const { return words_; }
+  Bitset copy() const {
+    Bitset made(size_);
+    for (std::size_t w = 0; w < words_.size(); ++w) made.words_[w] = words_[w];
+    return made;
+  }
+  /// With one of the same size, as the next two.
+  Bitset& operator&=(const Bitset& other) {
+    return combine(other, [](std::uint64_t a, std::uint64_t b) { return a & b; });
+  }
+  Bitset& operator|=(const Bitset& other) {
+    return combine(other, [](std::uint64_t a, std::uint64_t b) { return a | b; });
+  }
+  Bitset& operator-=(const Bitset& other) {
+    return combine(other, [](std::uint64_t a, std::uint64_t b) { return a & ~b; });
+  }
+  /// Puts f(w, word) in the place of each word w that has a bit set.
+  template <class F>
+  void edit_words(F&& f) {
+    for (std::size_t w = 0; w < words_.size(); ++w) {
+      if (words_[w] != 0) words_[w] = f(w, words_[w]);
+    }
+  }
 
   /// Calls f(i) for each set bit, ascending.
   template <class F>
@@ -45,6 +67,12 @@ class Bitset {
   }
 
  private:
+  template <class Operation>
+  Bitset& combine(const Bitset& other, Operation&& operation) {
+    for (std::size_t w = 0; w < words_.size(); ++w) words_[w] = operation(words_[w], other.words_[w]);
+    return *this;
+  }
+
   Array<std::uint64_t> words_;
   std::size_t size_ = 0;
 };

@@ -1,27 +1,39 @@
 #include "filter/row_filter.h"
 
 #include <string>
+#include <utility>
 
 #include "core/error.h"
 
 namespace annlib {
 
 RowFilter RowFilter::mask(std::span<const bool> rows) {
-  RowFilter filter;
+  RowFilter filter(Form::mask);
   filter.rows_ = rows;
   return filter;
 }
 
 RowFilter RowFilter::ids(std::span<const std::int64_t> ids) {
-  RowFilter filter;
-  filter.is_mask_ = false;
+  RowFilter filter(Form::ids);
   filter.ids_ = ids;
   return filter;
 }
 
-Bitset RowFilter::evaluate(const Table& table) const {
+RowFilter RowFilter::expression(std::string encoded) {
+  RowFilter filter(Form::expression);
+  filter.encoded_ = std::move(encoded);
+  return filter;
+}
+
+Passing RowFilter::evaluate(const Table& table, FilterCache& cache) const {
+  if (form_ == Form::expression) return cache.evaluate(encoded_, table);
+  auto slots = std::make_shared<const Bitset>(rows_of(table));
+  return {slots, slots->count()};
+}
+
+Bitset RowFilter::rows_of(const Table& table) const {
   Bitset passing(table.slots());
-  if (!is_mask_) {
+  if (form_ == Form::ids) {
     for (std::int64_t id : ids_) {
       const Slot slot = table.find(id);
       if (slot != kNoSlot) passing.set(slot);

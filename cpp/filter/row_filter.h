@@ -1,31 +1,37 @@
 #pragma once
 
-#include <cstddef>
 #include <cstdint>
 #include <span>
-#include <utility>
-#include <vector>
+#include <string>
 
-#include "core/bitset.h"
+#include "filter/filter_cache.h"
 #include "table/table.h"
 
 namespace annlib {
 
-/// Which items may be results: a mask over the live items by order of arrival, or a list of ids. Other forms
-/// (expressions over attributes) come down to the same bitmap of slots.
+/// Which items may be results: a mask over the live items by order of arrival, a list of ids, or an expression over
+/// attributes. All come down to a bitmap of slots.
 class RowFilter {
  public:
   static RowFilter mask(std::span<const bool> rows);
   static RowFilter ids(std::span<const std::int64_t> ids);
+  /// Encoded as for read_expression().
+  static RowFilter expression(std::string encoded);
 
-  /// The live slots that pass. ValueError for a mask whose length is not the table's count of live items; ids that
-  /// are not there match nothing.
-  Bitset evaluate(const Table& table) const;
+  /// The live slots that pass. ValueError for a mask whose length is not the table's count of live items, and those of
+  /// read_expression(); ids that are not there match nothing.
+  Passing evaluate(const Table& table, FilterCache& cache) const;
 
  private:
-  bool is_mask_ = true;
+  enum class Form { mask, ids, expression };
+
+  explicit RowFilter(Form form) : form_(form) {}
+  Bitset rows_of(const Table& table) const;
+
+  Form form_;
   std::span<const bool> rows_;
   std::span<const std::int64_t> ids_;
+  std::string encoded_;
 };
 
 }  // namespace annlib

@@ -77,6 +77,8 @@ void FlatIndex::insert(const VectorBlock& vectors, std::span<const std::int64_t>
       if (progress) progress(last, vectors.count);
     }
     if (again || (state_->codes && state_->codes->wants_training())) retrain(fresh, ids, drop, threads);
+    std::lock_guard writing(lock_);
+    write_attributes(fresh, lookup);
   } catch (...) {
     std::lock_guard writing(lock_);
     table.take_back(fresh, slots);
@@ -121,6 +123,9 @@ void FlatIndex::rebuild(int threads, const Progress& progress) {
     if (progress && i % 65536 == 0) progress(i, order.size());
   }
   fresh->table.renumber_arrivals();
+  ColumnsWriter writer(fresh->table.columns(), table.columns(), {});
+  for (std::size_t i = 0; i < order.size(); ++i) writer.write(slots[i], order[i], kNoSlot);
+  writer.commit();
   fresh->codes = make_codes(fresh->table, alone);
   if (gone) {
     fresh->codes->learn_from(*codes());

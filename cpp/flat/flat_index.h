@@ -26,6 +26,7 @@ class FlatIndex final : public Index {
 
  protected:
   const Table& table() const override { return state_->table; }
+  Table& table() override { return state_->table; }
   const CodeSpace* codes() const override { return state_->codes.get(); }
   void insert(const VectorBlock& vectors, std::span<const std::int64_t> ids, const Lookup& lookup, int threads,
               const Progress& progress) override;

@@ -148,6 +148,9 @@ std::unique_ptr<HnswState> build_state(const HnswParams& params, const std::stri
     table.reveal(table.append(source.row(item.slot)), item.id, source.arrival(item.slot));
   }
   table.renumber_arrivals();
+  std::vector<std::size_t> order;
+  for (const BuildItem& item : items) order.push_back(item.slot);
+  source.attributes(table.columns(), order);
   state->graph.reserve(n);
   state->grow_to_table();
   std::vector<Slot> slots(n);

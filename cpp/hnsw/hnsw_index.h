@@ -56,6 +56,7 @@ class HnswIndex final : public Index {
 
  protected:
   const Table& table() const override { return state_->table; }
+  Table& table() override { return state_->table; }
   const CodeSpace* codes() const override { return state_->codes.get(); }
   void insert(const VectorBlock& vectors, std::span<const std::int64_t> ids, const Lookup& lookup, int threads,
               const Progress& progress) override;

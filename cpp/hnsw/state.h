@@ -99,6 +99,8 @@ struct RowSource {
   std::function<const std::byte*(std::size_t)> code;  ///< by `codes`, if there is no row
   std::function<std::int64_t(std::size_t)> id;
   std::function<std::uint32_t(std::size_t)> arrival;
+  /// Writes the attributes of item order[slot] for each slot of `to`.
+  std::function<void(Columns& to, std::span<const std::size_t> order)> attributes;
 };
 
 /// Builds from nothing. The result, arrivals aside, is a function of the set of (id, vector) and the parameters: not

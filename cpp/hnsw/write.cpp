@@ -71,6 +71,16 @@ void HnswIndex::rebuild_with(const VectorBlock& vectors, std::span<const std::in
     const std::size_t item = i - kept.size();
     return lookup.old[item] != kNoSlot ? old.arrival(lookup.old[item]) : next + static_cast<std::uint32_t>(item);
   };
+  source.attributes = [&](Columns& to, std::span<const std::size_t> order) {
+    static const Columns none;
+    ColumnsWriter writer(to, old.columns(), lookup.attributes != nullptr ? *lookup.attributes : none);
+    for (std::size_t slot = 0; slot < order.size(); ++slot) {
+      const bool is_kept = order[slot] < kept.size();
+      const auto item = static_cast<Slot>(is_kept ? 0 : order[slot] - kept.size());
+      writer.write(static_cast<Slot>(slot), is_kept ? kept[order[slot]] : lookup.old[item], is_kept ? kNoSlot : item);
+    }
+    writer.commit();
+  };
   replace_state(build_state(params_, codec_.name, source, threads, progress));
 }
 
@@ -99,6 +109,8 @@ void HnswIndex::insert(const VectorBlock& vectors, std::span<const std::int64_t>
       if (leaders[i] == kNoSlot) nodes.push_back({fresh[i], ids[i]});
     }
     link(std::move(nodes), threads, progress, journal);
+    std::lock_guard writing(lock_);
+    write_attributes(fresh, lookup);
   } catch (...) {
     {
       std::lock_guard writing(lock_);
@@ -133,6 +145,7 @@ void HnswIndex::insert(const VectorBlock& vectors, std::span<const std::int64_t>
         state.table.reveal(fresh[i], ids[i], arrivals[i]);
         state.twins.add(leaders[i], fresh[i]);
       } else {  // a dead node with this very vector comes back to life
+        state.table.columns().copy(fresh[i], leaders[i]);
         state.table.reveal(leaders[i], ids[i], arrivals[i]);
         state.table.release(fresh[i]);
         --state.dead;

@@ -17,7 +17,7 @@ namespace {
 // Searches give way to a waiting writer after so many queries.
 constexpr std::size_t kQueriesPerLock = 256;
 
-std::string no_such_id(std::int64_t id) { return "id " + std::to_string(id) + " is not in the index"; }
+}  // namespace
 
 void require_distinct(std::span<const std::int64_t> ids) {
   std::vector<std::int64_t> sorted(ids.begin(), ids.end());
@@ -26,7 +26,10 @@ void require_distinct(std::span<const std::int64_t> ids) {
   if (twice != sorted.end()) throw ValueError("id " + std::to_string(*twice) + " stands twice in one call");
 }
 
-}  // namespace
+void require_rows(const Columns& attributes, std::size_t n) {
+  if (attributes.empty() || attributes.slots() == n) return;
+  throw ValueError("got " + std::to_string(n) + " items and attributes of " + std::to_string(attributes.slots()));
+}
 
 /// A scratch out of the index's store, for as long as a thread works on one chunk of queries.
 class Index::Lease {
@@ -70,7 +73,7 @@ void Index::check_block(const VectorBlock& block, const std::string& what) const
 }
 
 void Index::add(const VectorBlock& vectors, std::span<const std::int64_t> ids, OnConflict on_conflict, int threads,
-                const Progress& progress) {
+                const Progress& progress, const Columns& attributes) {
   check_block(vectors, "vectors");
   if (ids.size() != vectors.count) {
     throw ValueError("got " + std::to_string(vectors.count) + " vectors and " + std::to_string(ids.size()) + " ids");
@@ -79,8 +82,11 @@ void Index::add(const VectorBlock& vectors, std::span<const std::int64_t> ids, O
     if (id < 0) throw ValueError("ids must be non-negative, got " + std::to_string(id));
   }
   require_distinct(ids);
+  require_rows(attributes, ids.size());
   std::lock_guard writer(writer_);
+  require_fit(table().columns(), attributes);
   Lookup lookup;
+  lookup.attributes = &attributes;
   lookup.old.reserve(ids.size());
   for (std::int64_t id : ids) {
     const Slot slot = table().find(id);
@@ -96,27 +102,30 @@ void Index::add(const VectorBlock& vectors, std::span<const std::int64_t> ids, O
   insert(vectors, ids, lookup, threads, progress);
 }
 
-void Index::update(const VectorBlock& vectors, std::span<const std::int64_t> ids, int threads,
-                   const Progress& progress) {
+void Index::update(const VectorBlock& vectors, std::span<const std::int64_t> ids, int threads, const Progress& progress,
+                   const Columns& attributes) {
   {
     std::shared_lock reading(lock_);
-    for (std::int64_t id : ids) {
-      if (table().find(id) == kNoSlot) throw KeyError(no_such_id(id));
-    }
+    slots_of(ids);
   }
-  add(vectors, ids, OnConflict::update, threads, progress);
+  add(vectors, ids, OnConflict::update, threads, progress, attributes);
 }
 
 void Index::remove(std::span<const std::int64_t> ids, int threads) {
   require_distinct(ids);
   std::lock_guard writer(writer_);
+  const std::vector<Slot> slots = slots_of(ids);
+  if (!slots.empty()) erase(slots, threads);
+}
+
+std::vector<Slot> Index::slots_of(std::span<const std::int64_t> ids) const {
   std::vector<Slot> slots;
   slots.reserve(ids.size());
   for (std::int64_t id : ids) {
     slots.push_back(table().find(id));
-    if (slots.back() == kNoSlot) throw KeyError(no_such_id(id));
+    if (slots.back() == kNoSlot) throw KeyError("id " + std::to_string(id) + " is not in the index");
   }
-  if (!slots.empty()) erase(slots, threads);
+  return slots;
 }
 
 void Index::compact(int threads, const Progress& progress) {
@@ -134,14 +143,10 @@ SearchCost Index::for_queries(const VectorBlock& queries, const SearchRequest& r
   for (std::size_t first = 0; first < queries.count; first += stretch) {
     const std::size_t n = std::min(stretch, queries.count - first);
     std::shared_lock reading(lock_);
-    Bitset filtered;
-    const Bitset* passing = nullptr;
-    std::size_t matches = table().live();
-    if (request.filter != nullptr) {
-      filtered = request.filter->evaluate(table());
-      passing = &filtered;
-      matches = filtered.count();
-    }
+    Passing filtered;
+    if (request.filter != nullptr) filtered = request.filter->evaluate(table(), filters_);
+    const Bitset* passing = filtered.slots.get();
+    const std::size_t matches = passing != nullptr ? filtered.count : table().live();
     parallel_for(n, 4, request.threads, [&](std::size_t begin, std::size_t end, int) {
       Lease lease(*this);
       Scratch& s = *lease;
@@ -205,10 +210,9 @@ void Index::get(std::span<const std::int64_t> ids, std::byte* out) const {
   if (!keep_vectors_) throw ValueError("the vectors are not kept (keep_vectors=False)");
   std::shared_lock reading(lock_);
   const std::size_t bytes = table().vector_bytes();
-  for (std::size_t i = 0; i < ids.size(); ++i) {
-    const Slot slot = table().find(ids[i]);
-    if (slot == kNoSlot) throw KeyError(no_such_id(ids[i]));
-    std::memcpy(out + i * bytes, table().row(slot), bytes);
+  for (const Slot slot : slots_of(ids)) {
+    std::memcpy(out, table().row(slot), bytes);
+    out += bytes;
   }
 }
 
@@ -241,7 +245,7 @@ std::size_t Index::code_bytes() const {
 
 std::size_t Index::memory_bytes() const {
   std::shared_lock reading(lock_);
-  return table().memory_bytes() + other_memory_bytes();
+  return table().memory_bytes() + other_memory_bytes() + filters_.memory_bytes();
 }
 
 void Index::with_sections(

@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <span>
@@ -13,10 +14,12 @@
 #include "core/bitset.h"
 #include "core/shared_lock.h"
 #include "core/types.h"
+#include "filter/filter_cache.h"
 #include "filter/row_filter.h"
 #include "graph/beam_search.h"
 #include "storage/container.h"
 #include "storage/section_list.h"
+#include "table/columns.h"
 #include "table/table.h"
 #include "table/vectors.h"
 
@@ -60,11 +63,20 @@ class Index {
 
   // -- writing ------------------------------------------------------------------------------------------------------
   /// Adds `vectors` under `ids` (non-negative, distinct; one each). KeyError for an id that is there, unless
-  /// on_conflict says that its vector is to be replaced. ValueError for a NaN or infinity.
+  /// on_conflict says that its vector is to be replaced. `attributes` has a row for each item: attributes that it lacks
+  /// stay as they are where a vector is replaced, and are null elsewhere. ValueError for a NaN or infinity, and for
+  /// attributes of another type than those that are there.
   void add(const VectorBlock& vectors, std::span<const std::int64_t> ids, OnConflict on_conflict, int threads,
-           const Progress& progress);
+           const Progress& progress, const Columns& attributes = {});
   /// Replaces the vectors of ids that are all there already, else KeyError.
-  void update(const VectorBlock& vectors, std::span<const std::int64_t> ids, int threads, const Progress& progress);
+  void update(const VectorBlock& vectors, std::span<const std::int64_t> ids, int threads, const Progress& progress,
+              const Columns& attributes = {});
+  /// Gives the items under `ids` (distinct; KeyError unless all are there) a row of `attributes` each, which others
+  /// have null in if they are new.
+  void set_attributes(std::span<const std::int64_t> ids, const Columns& attributes);
+  /// Puts `attributes`, a row for each item by order of ids(), in the place of those of the same names, of whatever
+  /// type. ValueError for another number of rows.
+  void replace_attributes(const Columns& attributes);
   /// KeyError, and nothing deleted, unless all ids are there.
   void remove(std::span<const std::int64_t> ids, int threads);
   /// Rebuilds from the live items alone: afterwards the index depends on nothing but them, the parameters, the seed.
@@ -79,6 +91,16 @@ class Index {
   void contains(std::span<const std::int64_t> ids, bool* out) const;
   /// The ids of live items by order of arrival: row i of a mask filter is the i-th of them.
   std::vector<std::int64_t> ids() const;
+  /// How many items pass.
+  std::size_t count(const RowFilter& filter) const;
+  /// All attributes, by name, of `ids`. KeyError for an unknown id.
+  std::map<std::string, AttributeRows> attributes(std::span<const std::int64_t> ids) const;
+  std::map<std::string, AttributeType> attribute_types() const;
+  struct AttributeStats {
+    AttributeType type;
+    std::size_t nulls = 0, bytes = 0, order_bytes = 0;
+  };
+  std::map<std::string, AttributeStats> attribute_stats() const;
   std::size_t size() const;
   std::size_t memory_bytes() const;
   std::uint32_t dim() const { return dim_; }
@@ -99,10 +121,14 @@ class Index {
   struct Lookup {
     std::vector<Slot> old;  ///< for each item the live slot that it replaces, or kNoSlot
     bool any = false;
+    const Columns* attributes = nullptr;  ///< a row for each item
   };
 
   /// The one table, or the newest; read under lock_ or by the writer.
   virtual const Table& table() const = 0;
+  virtual Table& table() = 0;
+  /// Under lock_: gives slots that are hidden still their items' attributes.
+  void write_attributes(std::span<const Slot> fresh, const Lookup& lookup);
   /// Of its rows; nullptr where there are none.
   virtual const CodeSpace* codes() const = 0;
   /// Adds items, replacing those in `lookup.old`. Called with writer_ held and nothing else.
@@ -133,6 +159,9 @@ class Index {
  private:
   class Lease;
 
+  /// KeyError unless all ids are there.
+  std::vector<Slot> slots_of(std::span<const std::int64_t> ids) const;
+  void store_attributes(std::span<const Slot> slots, const Columns& attributes, bool keep);
   void check_block(const VectorBlock& block, const std::string& what) const;
   float reported(float distance) const;
   template <class Body>
@@ -140,9 +169,14 @@ class Index {
   std::unique_ptr<Scratch> borrow() const;
   void give_back(std::unique_ptr<Scratch> scratch) const;
 
+  mutable FilterCache filters_;
   mutable std::mutex scratch_mutex_;
   mutable std::vector<std::unique_ptr<Scratch>> scratches_;
 };
+
+/// ValueError unless `attributes` are none or have n rows.
+void require_rows(const Columns& attributes, std::size_t n);
+void require_distinct(std::span<const std::int64_t> ids);
 
 /// All passing slots scored in the space that ranks results: the exact answer, if that is the stored vectors. Appends
 /// to s.found as Index::search_one does.

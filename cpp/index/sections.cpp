@@ -29,6 +29,7 @@ void append_table(const Table& table, SectionList& sections) {
   sections.add("table.arrival", ElementType::u32, {n}, table.arrivals().bytes());
   sections.add("table.alive", ElementType::u64, {Bitset::words_for(n)}, table.alive_bits().words().bytes());
   sections.add_copy("table.free", ElementType::u32, table.free_slots());
+  append_columns(table.columns(), sections);
 }
 
 void restore_table(const std::shared_ptr<const Container>& file, Table& table) {
@@ -46,6 +47,7 @@ void restore_table(const std::shared_ptr<const Container>& file, Table& table) {
   parts.alive = Array<std::uint64_t>(load_section(file, file->require("table.alive", ElementType::u64, 1)));
   parts.free = storage::read_vector<Slot>(*file, "table.free", ElementType::u32);
   table.restore(std::move(parts));
+  restore_columns(file, table.columns());
 }
 
 void append_keep_vectors(bool keep, SectionList& sections) {

@@ -24,6 +24,10 @@ void append_keep_vectors(bool keep, storage::SectionList& sections);
 bool read_keep_vectors(const storage::Container& file);
 bool has_vectors(const storage::Container& file);
 
+/// The attributes' sections, of which there are none where there are no attributes.
+void append_columns(const Columns& columns, storage::SectionList& sections);
+void restore_columns(const std::shared_ptr<const storage::Container>& file, Columns& columns);
+
 /// The codec's sections: what was asked for, and the codes.
 void append_codec_asked(const std::string& asked, storage::SectionList& sections);
 void append_codes(const CodeSpace& codes, storage::SectionList& sections);

@@ -7,11 +7,12 @@
 
 #include "core/error.h"
 #include "core/random.h"
+#include "core/version.h"
 
 namespace annlib {
 
 Table::Table(std::uint32_t dim, DType dtype, Metric metric)
-    : dim_(dim), dtype_(dtype), metric_(metric), stride_(row_stride(vector_bytes())) {}
+    : dim_(dim), dtype_(dtype), metric_(metric), stride_(row_stride(vector_bytes())), version_(next_version()) {}
 
 simd::Rows Table::rows() const {
   simd::Rows rows;
@@ -96,19 +97,25 @@ void Table::reveal(Slot slot, std::int64_t id, std::uint32_t arrival) {
   next_arrival_ = std::max(next_arrival_, arrival + 1);
   alive_.set(slot);
   map_.insert(slot, hash_by_id());
+  touch();
 }
 
 void Table::hide(Slot slot) {
   map_.erase(slot, hash_by_id());
   alive_.reset(slot);
+  touch();
 }
+
+void Table::touch() { version_ = next_version(); }
 
 void Table::move_item(Slot from, Slot to) {
   map_.replace(from, to, hash_of(ids_[from]));
   ids_[to] = ids_[from];
   arrival_[to] = arrival_[from];
+  columns_.copy(from, to);
   alive_.set(to);
   alive_.reset(from);
+  touch();
 }
 
 void Table::release(Slot slot) { free_.push_back(slot); }
@@ -127,6 +134,8 @@ void Table::resize(std::size_t slots) {
   ids_.resize(slots);
   arrival_.resize(slots);
   alive_.resize(slots);
+  columns_.resize(slots);
+  touch();
 }
 
 void Table::renumber_arrivals() {
@@ -136,7 +145,7 @@ void Table::renumber_arrivals() {
 
 std::size_t Table::memory_bytes() const {
   return rows_.bytes().size() + norms_.bytes().size() + ids_.bytes().size() + arrival_.bytes().size() +
-         alive_.words().bytes().size() + map_.memory_bytes() + free_.size() * sizeof(Slot);
+         alive_.words().bytes().size() + map_.memory_bytes() + free_.size() * sizeof(Slot) + columns_.memory_bytes();
 }
 
 void Table::restore(Parts parts) {
@@ -183,6 +192,8 @@ void Table::restore(Parts parts) {
   free_ = std::move(parts.free);
   map_ = std::move(map);
   next_arrival_ = next_arrival;
+  columns_.resize(n);
+  touch();
   for (std::size_t slot = 0; keeps_rows_ && slot < n; ++slot) note_length(row(static_cast<Slot>(slot)));
 }
 

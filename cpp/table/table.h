@@ -12,13 +12,14 @@
 #include "core/slot_hash.h"
 #include "core/types.h"
 #include "simd/simd.h"
+#include "table/columns.h"
 #include "table/vectors.h"
 
 namespace annlib {
 
-/// The rows of an index: for each slot its vector as given, its id, whether it lives, and where it stands in the
-/// order of arrival. A row is the vector's own bytes; under cosine its reciprocal norm is kept too (0 for a zero
-/// vector, whose distance is then 1 to everything, and for one shorter than 2^-128, which counts as such).
+/// The rows of an index: for each slot its vector as given, its id, its attributes, whether it lives, and where it
+/// stands in the order of arrival. A row is the vector's own bytes; under cosine its reciprocal norm is kept too (0 for
+/// a zero vector, whose distance is then 1 to everything, and for one shorter than 2^-128, which counts as such).
 ///
 /// A table may be told to keep no rows (drop_rows()): what stands for its vectors then is somebody else's business. The
 /// vectors given to append() are at hand all the same, where the caller has them, until forget_vectors().
@@ -81,6 +82,13 @@ class Table {
   void take_back(std::span<const Slot> appended, std::size_t slots);
   const std::vector<Slot>& free_slots() const { return free_; }
 
+  const Columns& columns() const { return columns_; }
+  /// What is written for slots that live calls for touch().
+  Columns& columns() { return columns_; }
+  /// Changes whenever a filter may let other slots through than before.
+  std::uint64_t version() const { return version_; }
+  void touch();
+
   /// Renumbers arrivals 0, 1, 2 ... without changing their order.
   void renumber_arrivals();
 
@@ -126,6 +134,8 @@ class Table {
   SlotHash map_;  // live slots by id
   std::uint32_t next_arrival_ = 0;
   float longest_ = 0;
+  Columns columns_;
+  std::uint64_t version_;
 };
 
 }  // namespace annlib

@@ -1,0 +1,120 @@
+"""What an index does with attributes and filters."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import filters
+from . import ids as id_forms
+from .attributes import Attributes, from_core, to_core
+from .filters import CompiledFilter, CoreFilter, Filter
+from .ids import IntArray
+
+if TYPE_CHECKING:
+    from ._core import Index as CoreIndex
+
+
+class Attributed:
+    """The part of `Index` that knows attributes and filters; thread safety and errors as there."""
+
+    _core: CoreIndex
+    _write_lock: threading.RLock
+
+    def _keys(self, listed: NDArray[Any] | list[Any]) -> IntArray:
+        raise NotImplementedError
+
+    def _known_keys(self, ids: Any, distinct: bool = True) -> tuple[IntArray, bool]:
+        raise NotImplementedError
+
+    def attributes(self, ids: Any = None) -> dict[str, NDArray[Any]]:
+        """The attributes of items, as a dict of columns.
+
+        Parameters
+        ----------
+        ids : array_like of ids, optional
+            Default: all, by the order of ``index.ids``.
+
+        Returns
+        -------
+        dict of str to ndarray, shape (n,)
+            bool, int64, float64, datetime64[D] or datetime64[us]; object for strings (str) and lists. A null is NaT, or
+            None in an array of objects. Good for ``add`` and ``set_attributes`` again.
+
+        Raises
+        ------
+        KeyError
+            An id is not there.
+        """
+        with self._write_lock:
+            keys = self._core.ids() if ids is None else self._known_keys(ids, distinct=False)[0]
+            return from_core(self._core.attributes(keys))
+
+    def set_attributes(self, attributes: Attributes, ids: Any = None) -> None:
+        """Add attributes to items that are there, or replace them.
+
+        Parameters
+        ----------
+        attributes : as in `add`
+            One row for each of `ids`. Attributes that it does not name stay as they are.
+        ids : array_like of ids, shape (n,), optional
+            Other items keep their values, and have null in columns that are new. Default: all, by the order of
+            ``index.ids``; columns may change their type then.
+
+        Raises
+        ------
+        ValueError
+            Values of several types or of none that there is, or of another type than the column's; another number of
+            rows; an id twice.
+        KeyError
+            An id is not there.
+        """
+        with self._write_lock:
+            if ids is None:
+                self._core.set_attributes(None, to_core(attributes, len(self._core), {}))
+                return
+            keys, _ = self._known_keys(ids)
+            self._core.set_attributes(keys, to_core(attributes, len(keys), self._core.attribute_types()))
+
+    def count(self, filter: Filter | None) -> int:
+        """How many items a filter lets through, exactly. ValueError as in `search`."""
+        return self._core.count(*self._lower(filter))
+
+    def compile(self, filter: Filter) -> CompiledFilter:
+        """A filter that is read once and used in many searches.
+
+        Its columns, types and values are checked now: ValueError as in `search`. A mask stands for the items that are
+        there now, whatever is added later.
+        """
+        if filter is None:
+            raise ValueError("a filter to compile must be given, got None")
+        core = self._lower(filter)
+        if core.mask is not None:
+            with self._write_lock:
+                self._core.count(*core)
+                core = CoreFilter(ids=self._core.ids()[core.mask])
+        self._core.count(*core)
+        return CompiledFilter(core, filter)
+
+    def _lower(self, filter: Filter | None) -> CoreFilter:
+        return filters.lower(filter, self._filter_keys)
+
+    def _filter_keys(self, ids: Any) -> IntArray:
+        return self._keys(id_forms.as_list(ids)[0])
+
+    def _attribute_stats(self) -> dict[str, Any]:
+        """Each attribute's type, nulls and bytes, for `stats`; nothing where there are none."""
+        stats = self._core.attribute_stats()
+        return {"attributes": stats} if stats else {}
+
+
+def groups_of(each: list[CoreFilter]) -> list[tuple[CoreFilter, NDArray[np.intp]]]:
+    """The different filters of a batch, each with the queries that it is for."""
+    groups: dict[Any, tuple[CoreFilter, list[int]]] = {}
+    for query, one in enumerate(each):
+        key = one.expression if one.expression is not None else id(one)
+        groups.setdefault(key, (one, []))[1].append(query)
+    return [(one, np.array(queries)) for one, queries in groups.values()]

@@ -1,0 +1,20 @@
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+
+#include "core/bitset.h"
+#include "filter/column_order.h"
+#include "filter/expression.h"
+#include "table/table.h"
+
+namespace annlib {
+
+/// The orders of columns that are known, by name; columns without one are scanned.
+using ColumnOrders = std::map<std::string, std::shared_ptr<const ColumnOrder>, std::less<>>;
+
+/// The live slots of `table` that an expression, read for its columns, lets through. The same with and without orders.
+Bitset evaluate(const Expression& expression, const Table& table, const ColumnOrders& orders);
+
+}  // namespace annlib
