@@ -71,9 +71,13 @@ class Index:
         ids: NDArray[np.int64] | None,
         expression: bytes | None,
         threads: int,
-        exact: bool,
-    ) -> tuple[NDArray[np.int64], NDArray[np.float32], Any, _Cost]:
-        """Ids (n, k), distances (n, k), counts (n,) of int64; for one query of shape (dim,) (k,), (k,) and an int."""
+        plan: str,
+        explain: bool,
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32], Any, _Cost, list[dict[str, Any]] | None]:
+        """Ids (n, k), distances (n, k), counts (n,) of int64; for one query of shape (dim,) (k,), (k,) and an int.
+
+        `plan` is "auto", "exact", "scan" or "walk". With `explain` what became of each query comes last.
+        """
 
     def search_radius(
         self,
@@ -159,7 +163,7 @@ class HnswIndex(Index):
 
     def search_left_out(
         self, ids: NDArray[np.int64], k: int, ef: int, threads: int, exact: bool
-    ) -> tuple[NDArray[np.int64], NDArray[np.float32], Any, _Cost]:
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32], Any, _Cost, None]:
         """As `search` with the vectors of some of `bottom_ids`, as though neither they nor their equals were there."""
 
     def repair(

@@ -134,7 +134,8 @@ def _given(core: _core.HnswIndex, queries: NDArray[Any], threads: int) -> _Searc
     queries = some_queries(queries)
 
     def search(k: int, ef: int, exact: bool) -> tuple[NDArray[np.float32], int]:
-        _, distances, _, cost = core.search(queries, k, ef, None, None, None, threads, exact)
+        plan = "exact" if exact else "auto"
+        _, distances, _, cost, _ = core.search(queries, k, ef, None, None, None, threads, plan, False)
         return distances, cost[0]
 
     return search
@@ -144,7 +145,7 @@ def _left_out(core: _core.HnswIndex, threads: int) -> _Search:
     chosen = some_ids(core)
 
     def search(k: int, ef: int, exact: bool) -> tuple[NDArray[np.float32], int]:
-        _, distances, _, cost = core.search_left_out(chosen, k, ef, threads, exact)
+        _, distances, _, cost, _ = core.search_left_out(chosen, k, ef, threads, exact)
         return distances, cost[0]
 
     return search

@@ -263,6 +263,8 @@ class Index(Attributed, ABC):
         recall: float | None = None,
         filter: Filter | None = None,
         threads: int | None = None,
+        plan: str = "auto",
+        explain: bool = False,
     ) -> SearchResult:
         """The k nearest neighbours of each query, nearest first.
 
@@ -283,12 +285,17 @@ class Index(Attributed, ABC):
             docs/filters.md. There are always min(k, matches) results.
         threads : int, optional
             For a batch; default ``set_num_threads``, else all cores.
+        plan : {"auto", "exact", "scan", "walk"}
+            How to answer, for tests and research: all that passes by the stored vectors, or by codes first, or a walk
+            through the graph (of a graph index). "auto" takes what costs least; see docs/filters.md.
+        explain : bool
+            The result's `plan` then tells how each query was answered.
 
         Raises
         ------
         ValueError
-            Wrong shape, dim or dtype; NaN or infinity; k < 1; a mask of the wrong length; a filter that cannot be read,
-            or that asks for attributes that there are not, naming those that there are.
+            Wrong shape, dim or dtype; NaN or infinity; k < 1; a mask of the wrong length; an unknown plan; a filter
+            that cannot be read, or that asks for attributes that there are not, naming those that there are.
         """
         block = as_queries(queries, self._dim)
         k = as_count(k, "k")
@@ -298,25 +305,38 @@ class Index(Attributed, ABC):
         ef = self._effort(ef_search, recall, block, k)
         core_threads = 0 if threads is None else as_threads(threads)
         if filter is None:
-            return self._search(block, k, ef, EVERYTHING, core_threads)
+            return self._search(block, k, ef, EVERYTHING, core_threads, plan, explain)
         if filters.is_one_per_query(filter):
-            return self._search_each(block, k, ef, filter, core_threads)
-        return self._search(block, k, ef, self._lower(filter), core_threads)
+            return self._search_each(block, k, ef, filter, core_threads, plan, explain)
+        return self._search(block, k, ef, self._lower(filter), core_threads, plan, explain)
 
-    def _search(self, block: NDArray[Any], k: int, ef: int, chosen: CoreFilter, threads: int) -> SearchResult:
+    def _search(
+        self,
+        block: NDArray[Any],
+        k: int,
+        ef: int,
+        chosen: CoreFilter,
+        threads: int,
+        plan: str,
+        explain: bool,
+    ) -> SearchResult:
         read = self._reader()
-        keys, distances, counts, cost = self._core.search(
-            block, k, ef, chosen.mask, chosen.ids, chosen.expression, threads, False
+        keys, distances, counts, cost, plans = self._core.search(
+            block, k, ef, chosen.mask, chosen.ids, chosen.expression, threads, plan, explain
         )
-        return SearchResult(read(keys), distances, counts, cost)
+        if plans is not None and block.ndim == 1:
+            return SearchResult(read(keys), distances, counts, cost, plans[0])
+        return SearchResult(read(keys), distances, counts, cost, plans)
 
-    def _search_each(self, block: NDArray[Any], k: int, ef: int, each: Any, threads: int) -> SearchResult:
+    def _search_each(
+        self, block: NDArray[Any], k: int, ef: int, each: Any, threads: int, plan: str, explain: bool
+    ) -> SearchResult:
         queries = np.atleast_2d(block)
         if len(each) != len(queries):
             raise ValueError(f"got {len(queries)} queries and {len(each)} filters")
-        found = SearchResult.empty(len(queries), k, self._strings is not None)
+        found = SearchResult.empty(len(queries), k, self._strings is not None, explain)
         for one, rows in groups_of([self._lower(one) for one in each]):
-            found.put(rows, self._search(queries[rows], k, ef, one, threads))
+            found.put(rows, self._search(queries[rows], k, ef, one, threads, plan, explain))
         return found.first() if block.ndim == 1 else found
 
     def search_radius(

@@ -36,8 +36,32 @@ class FilterArguments {
   std::optional<RowFilter> filter_;
 };
 
+constexpr const char* kPlans[] = {"auto", "exact", "scan", "walk"};
+
+py::dict explained(const PlanReport& report) {
+  constexpr double kMicro = 1e-3;
+  py::dict result;
+  result["plan"] = kPlans[static_cast<std::size_t>(report.plan)];
+  result["switched"] = report.switched;
+  result["matches"] = report.matches;
+  result["estimated_scan_us"] = report.scan_cost * kMicro;
+  result["estimated_walk_us"] = report.walk_cost * kMicro;
+  result["distance_computations"] = report.distances;
+  result["hops"] = report.hops;
+  result["rerank_computations"] = report.reranked;
+  return result;
+}
+
+Plan parse_plan(const std::string& name) {
+  for (std::size_t i = 0; i < std::size(kPlans); ++i) {
+    if (name == kPlans[i]) return static_cast<Plan>(i);
+  }
+  throw ValueError("unknown plan '" + name + "'; there are: auto, exact, scan, walk");
+}
+
 // One query of shape (dim,) gives ids and distances of shape (k,) and one count.
-py::tuple search_with(const Index& index, const py::array& queries, const SearchRequest& request) {
+// A list of what became of each query comes last, or None.
+py::tuple search_with(const Index& index, const py::array& queries, const SearchRequest& request, bool explain) {
   const VectorBlock block = block_of(queries, "queries");
   const bool single = queries.ndim() == 1;
   const auto n = static_cast<py::ssize_t>(block.count), width = static_cast<py::ssize_t>(request.k);
@@ -46,22 +70,30 @@ py::tuple search_with(const Index& index, const py::array& queries, const Search
   std::optional<IdArray> counts;
   if (!single) counts.emplace(n);
   std::int64_t count = 0;
-  const SearchOutput out{found.mutable_data(), distances.mutable_data(), single ? &count : counts->mutable_data()};
+  std::vector<PlanReport> plans(explain ? block.count : 0);
+  const SearchOutput out{found.mutable_data(), distances.mutable_data(), single ? &count : counts->mutable_data(),
+                         explain ? plans.data() : nullptr};
   SearchCost cost;
   {
     Release release;
     cost = index.search(block, request, out);
   }
   const py::object real = single ? py::object(py::int_(count)) : py::object(*counts);
-  return py::make_tuple(std::move(found), std::move(distances), real, tuple_of(cost));
+  py::object reports = py::none();
+  if (explain) {
+    py::list list;
+    for (const PlanReport& report : plans) list.append(explained(report));
+    reports = std::move(list);
+  }
+  return py::make_tuple(std::move(found), std::move(distances), real, tuple_of(cost), std::move(reports));
 }
 
 // The call whose overhead is felt: a search may take no more than some microseconds.
 py::tuple search(const Index& index, const py::array& queries, std::size_t k, std::size_t ef,
                  std::optional<MaskArray> mask, std::optional<IdArray> ids, const std::optional<py::bytes>& expression,
-                 int threads, bool exact) {
+                 int threads, const std::string& plan, bool explain) {
   const FilterArguments filter(std::move(mask), std::move(ids), expression);
-  return search_with(index, queries, {k, ef, filter.get(), threads, exact, {}});
+  return search_with(index, queries, {k, ef, filter.get(), threads, parse_plan(plan), {}}, explain);
 }
 
 template <class T>
@@ -89,7 +121,7 @@ py::tuple search_radius(const Index& index, const py::array& queries, float radi
   RadiusResult result;
   {
     Release release;
-    result = index.search_radius(block, radius, {0, ef, filter.get(), threads, false, {}});
+    result = index.search_radius(block, radius, {0, ef, filter.get(), threads, Plan::automatic, {}});
   }
   return py::make_tuple(array_of(std::move(result.lims)), array_of(std::move(result.ids)),
                         array_of(std::move(result.distances)), tuple_of(result.cost));
@@ -168,7 +200,7 @@ py::array loaded(const HnswIndex& index, const IdArray& ids) {
 py::tuple search_left_out(const HnswIndex& index, const IdArray& ids, std::size_t k, std::size_t ef, int threads,
                           bool exact) {
   return search_with(index, index.keeps_vectors() ? get(index, ids) : loaded(index, ids),
-                     {k, ef, nullptr, threads, exact, span_of(ids)});
+                     {k, ef, nullptr, threads, exact ? Plan::exact : Plan::automatic, span_of(ids)}, false);
 }
 
 py::array_t<bool> contains(const Index& index, const IdArray& ids) {
@@ -284,7 +316,7 @@ void bind_indexes(py::module_& m) {
           },
           py::arg("threads"), py::arg("progress"))
       .def("search", &search, py::arg("queries"), py::arg("k"), py::arg("ef"), py::arg("mask"), py::arg("ids"),
-           py::arg("expression"), py::arg("threads"), py::arg("exact"))
+           py::arg("expression"), py::arg("threads"), py::arg("plan"), py::arg("explain"))
       .def("search_radius", &search_radius, py::arg("queries"), py::arg("radius"), py::arg("ef"), py::arg("mask"),
            py::arg("ids"), py::arg("expression"), py::arg("threads"))
       .def("get", &get, py::arg("ids"))

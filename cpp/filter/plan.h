@@ -1,8 +1,26 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 
 namespace annlib {
+
+/// How a search is answered; the first is a request to choose.
+enum class Plan : std::uint8_t {
+  automatic,
+  exact,  ///< all that passes by the stored vectors
+  scan,   ///< all that passes by codes, and by the stored vectors what may be among the results
+  walk,   ///< through the graph
+};
+
+/// What became of one query.
+struct PlanReport {
+  Plan plan = Plan::exact;  ///< that gave the results
+  bool switched = false;    ///< a walk was begun and given up
+  std::uint64_t matches = 0;
+  double scan_cost = 0, walk_cost = 0;  ///< estimated, in nanoseconds; 0 where there was nothing to choose
+  std::uint64_t distances = 0, hops = 0, reranked = 0;
+};
 
 /// What the parts of a search cost on the index at hand, in nanoseconds.
 struct PlanCosts {

@@ -169,15 +169,24 @@ void FlatIndex::append_sections(storage::SectionList& sections) const {
 
 // The codes to look at before the vectors, or nullptr.
 const CodeSpace* FlatIndex::codes_for(const SearchRequest& request) const {
-  return !state_->table.keeps_rows() || request.exact || state_->table.live() < kCodedFrom ? nullptr : codes();
+  return !state_->table.keeps_rows() || request.plan == Plan::exact || state_->table.live() < kCodedFrom ? nullptr
+                                                                                                         : codes();
 }
 
-void FlatIndex::search_one(const QueryView& query, const SearchRequest& request, const Bitset* passing, std::size_t,
-                           Scratch& s) const {
+PlanReport FlatIndex::search_one(const QueryView& query, const SearchRequest& request, const Bitset* passing,
+                                 std::size_t, Scratch& s) const {
   const Table& table = state_->table;
   const Bitset& slots = passing != nullptr ? *passing : table.alive_bits();
-  if (const CodeSpace* codes = codes_for(request)) return coded_search(*codes, table, query, request.k, slots, s);
-  exact_search(truth(), query, request.k, slots, s);
+  if (request.plan == Plan::walk)
+    throw ValueError("plan 'walk': a flat index has no graph; its plans are auto, exact, scan");
+  PlanReport report;
+  if (const CodeSpace* codes = codes_for(request)) {
+    coded_search(*codes, table, query, request.k, slots, s);
+    report.plan = Plan::scan;
+  } else {
+    exact_search(truth(), query, request.k, slots, s);
+  }
+  return report;
 }
 
 void FlatIndex::radius_one(const QueryView& query, float radius, const SearchRequest& request, const Bitset* passing,

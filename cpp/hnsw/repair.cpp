@@ -23,7 +23,7 @@ std::vector<Neighbourhood> HnswIndex::neighbourhoods(const VectorBlock& queries,
   SearchRequest request;
   request.k = k;
   request.threads = threads;
-  request.exact = true;
+  request.plan = Plan::exact;
   for (std::size_t first = 0; first < queries.count; first += kQueriesAtOnce) {
     const std::size_t n = std::min(kQueriesAtOnce, queries.count - first);
     search({queries.row(first), queries.dtype, n, queries.dim}, request, {ids.data(), distances.data(), counts.data()});

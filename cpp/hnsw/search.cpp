@@ -169,34 +169,46 @@ void HnswIndex::rerank(const QueryView& query, std::size_t k, float margin, std:
   }
 }
 
-void HnswIndex::search_one(const QueryView& query, const SearchRequest& request, const Bitset* passing,
-                           std::size_t matches, Scratch& s) const {
+PlanReport HnswIndex::search_one(const QueryView& query, const SearchRequest& request, const Bitset* passing,
+                                 std::size_t matches, Scratch& s) const {
   const HnswState& state = *state_;
   const Slot left_out = query.left_out == kNoSlot ? kNoSlot : state.twins.node_of(query.left_out);
   const std::size_t equals = left_out == kNoSlot ? 0 : 1 + state.twins.of(left_out).size();
   const std::size_t k = std::min(request.k, matches - equals);
   const std::size_t ef = std::max(request.ef, k);
   const Bitset& slots = passing != nullptr ? *passing : state.table.alive_bits();
+  PlanReport report;
   const auto attempt = [&](const auto& accept, const auto& patience) {
+    report.plan = Plan::walk;
     if (walk_nearest(query, left_out, k, ef, accept, patience, s)) collect(k, accept, s);
-    return s.found.size() == k;
+    if (s.found.size() == k) return true;
+    s.found.clear();
+    report.switched = true;
+    return false;
   };
-  if (!request.exact && passing != nullptr) {
+  const AcceptSlots accept(slots, state.twins);
+  if (request.plan == Plan::automatic && passing != nullptr) {
     const Planner planner(plan_costs(), state.table.live(), matches, wanted(ef));
-    if (planner.begins_with_walk() && attempt(AcceptSlots(slots, state.twins), planner)) return;
-    s.found.clear();
-    if (state.reranks()) return coded_search(*state.codes, state.table, query, k, slots, s);
-  } else if (!request.exact && matches > kScanned * ef) {
+    report.scan_cost = planner.scan_cost();
+    report.walk_cost = planner.walk_cost();
+    if (planner.begins_with_walk() && attempt(accept, planner)) return report;
+  } else if (request.plan == Plan::walk || (request.plan == Plan::automatic && matches > kScanned * ef)) {
     // A graph with nothing dead in it needs no test at all.
-    if (state.dead == 0 ? attempt(AcceptEvery{}, ToTheEnd{}) : attempt(AcceptSlots(slots, state.twins), ToTheEnd{})) {
-      return;
-    }
-    s.found.clear();
+    const bool every = passing == nullptr && state.dead == 0;
+    if (every ? attempt(AcceptEvery{}, ToTheEnd{}) : attempt(accept, ToTheEnd{})) return report;
+  }
+  const bool by_codes = request.plan == Plan::scan || (request.plan == Plan::automatic && passing != nullptr);
+  if (by_codes && state.reranks() && equals == 0) {
+    coded_search(*state.codes, state.table, query, k, slots, s);
+    report.plan = Plan::scan;
+    return report;
   }
   exact_search(state.truth(), query, k + equals, slots, s);
-  if (equals == 0) return;
+  report.plan = Plan::exact;
+  if (equals == 0) return report;
   std::erase_if(s.found, [&](Candidate c) { return state.equal(c.slot(), left_out); });
   s.found.resize(std::min(s.found.size(), k));
+  return report;
 }
 
 void HnswIndex::radius_one(const QueryView& query, float radius, const SearchRequest& request, const Bitset* passing,
@@ -216,7 +228,9 @@ void HnswIndex::radius_one(const QueryView& query, float radius, const SearchReq
     s.found.erase(std::find_if(s.found.begin(), s.found.end(), beyond), s.found.end());
     return true;
   };
-  if (!request.exact && (passing != nullptr || matches > kScanned * request.ef) && by_walk()) return;
+  if (passing != nullptr || matches > kScanned * request.ef) {
+    if (by_walk()) return;
+  }
   exact_radius(state.truth(), query, radius, slots, s);
 }
 

@@ -168,7 +168,16 @@ SearchCost Index::search(const VectorBlock& queries, const SearchRequest& reques
   return for_queries(
       queries, request,
       [&](std::size_t i, const QueryView& query, const Bitset* passing, std::size_t matches, Scratch& s) {
-        if (matches > 0) search_one(query, request, passing, matches, s);
+        const SearchCost before = s.cost;
+        PlanReport report;
+        if (matches > 0) report = search_one(query, request, passing, matches, s);
+        if (out.plans != nullptr) {
+          report.matches = matches;
+          report.distances = s.cost.distances - before.distances;
+          report.hops = s.cost.hops - before.hops;
+          report.reranked = s.cost.reranked - before.reranked;
+          out.plans[i] = report;
+        }
         for (std::size_t j = 0; j < k; ++j) {
           const bool real = j < s.found.size();
           out.ids[i * k + j] = real ? table().id(s.found[j].slot()) : -1;

@@ -15,6 +15,7 @@
 #include "core/shared_lock.h"
 #include "core/types.h"
 #include "filter/filter_cache.h"
+#include "filter/plan.h"
 #include "filter/row_filter.h"
 #include "graph/beam_search.h"
 #include "storage/container.h"
@@ -35,7 +36,7 @@ struct SearchRequest {
   std::size_t ef = 64;  ///< graph indexes only
   const RowFilter* filter = nullptr;
   int threads = 0;
-  bool exact = false;  ///< score everything that passes, whatever it costs
+  Plan plan = Plan::automatic;
   /// Graph indexes only: for each query one of bottom_ids(), without which it is searched, and without all that equal
   /// it, as though they had never been added.
   std::span<const std::int64_t> left_out = {};
@@ -46,6 +47,7 @@ struct SearchOutput {
   std::int64_t* ids;
   float* distances;
   std::int64_t* counts;
+  PlanReport* plans = nullptr;  ///< n of them, where they are asked for
 };
 
 /// As faiss range_search: the results of query i are [lims[i], lims[i+1]) of the other two, nearest first.
@@ -140,8 +142,9 @@ class Index {
   /// One query, under lock_ shared: appends at most k candidates to s.found, nearest first, with exact distances
   /// (or without vectors, with those of codes).
   /// `passing` is nullptr, or the live slots that the filter lets through, `matches` of them.
-  virtual void search_one(const QueryView& query, const SearchRequest& request, const Bitset* passing,
-                          std::size_t matches, Scratch& s) const = 0;
+  /// Of the report, plan, switched and estimates.
+  virtual PlanReport search_one(const QueryView& query, const SearchRequest& request, const Bitset* passing,
+                                std::size_t matches, Scratch& s) const = 0;
   virtual void radius_one(const QueryView& query, float radius, const SearchRequest& request, const Bitset* passing,
                           std::size_t matches, Scratch& s) const = 0;
   virtual std::string kind() const = 0;

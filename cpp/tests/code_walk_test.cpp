@@ -153,7 +153,7 @@ TEST(walk_over_codes_goes_as_far_as_it_is_told) {
     params.layout = Layout::fused;
     HnswIndex index(params);
     add(index, vectors, ids_from(0, 4000));
-    const Found exact = search(index, queries.block(), 10, {.exact = true});
+    const Found exact = search(index, queries.block(), 10, {.plan = Plan::exact});
     double before = 0;
     std::uint64_t hops = 0;
     for (const std::size_t ef : {10u, 20u, 80u}) {

@@ -105,7 +105,7 @@ TEST(hnsw_finds_nearly_all) {
           const double reached = recall(found, metric, vectors, queries);
           CHECK(reached >= 0.95, codec, " metric ", int(metric), " dtype ", int(dtype), " layout ", int(layout),
                 " recall ", reached);
-          CHECK_EQ(recall(search(index, queries.block(), 10, {.exact = true}), metric, vectors, queries), 1.0);
+          CHECK_EQ(recall(search(index, queries.block(), 10, {.plan = Plan::exact}), metric, vectors, queries), 1.0);
         }
       }
     }
