@@ -124,7 +124,7 @@ def measure(core: _core.HnswIndex, queries: NDArray[Any], k: int, ef: int, threa
     ids, exact, counts, *_ = core.search(queries, near, near, None, None, None, threads, "exact", False)
     theirs = _Neighbours(exact, _lengths(core, queries, ids, exact), counts)
     chosen = some_ids(core)
-    ids, own, counts, _ = core.search_left_out(chosen, near, near, threads, True)
+    ids, own, counts, *_ = core.search_left_out(chosen, near, near, threads, True)
     data = _Neighbours(own, _lengths(core, core.get(chosen), ids, own), counts)
     if not data.counts.any():
         raise ValueError("a report needs an index of at least two different vectors")

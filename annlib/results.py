@@ -50,7 +50,7 @@ class SearchResult:
         """Of a batch in which nothing was found, for `put`."""
         ids = np.full((queries, k), None if strings else -1, object if strings else np.int64)
         distances = np.full((queries, k), np.inf, np.float32)
-        plan = [{}] * queries if explain else None
+        plan: list[dict[str, Any]] | None = [{}] * queries if explain else None
         return cls(ids, distances, np.zeros(queries, np.int64), (0, 0, 0), plan)
 
     def put(self, rows: NDArray[np.intp], part: SearchResult) -> None:
