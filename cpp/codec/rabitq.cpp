@@ -220,9 +220,13 @@ bool RabitqCodec::encode(const float* vector, std::byte* code) const {
   const double weight = metric_ == Metric::l2 ? -2.0 : -1.0;
   const float tail[] = {static_cast<float>(std::clamp(constant(direction) / unit_, -kMostHalf, kMostHalf)),
                         static_cast<float>(std::max(weight * direction.factor(), -kMostHalf))};
-  std::uint16_t halves[2];
-  simd::kernels().float_to_half(tail, 2, halves);
-  std::memcpy(code + row_bytes_, halves, sizeof halves);
+  if (halves()) {
+    std::uint16_t rounded[2];
+    simd::kernels().float_to_half(tail, 2, rounded);
+    std::memcpy(code + row_bytes_, rounded, sizeof rounded);
+  } else {
+    std::memcpy(code + row_bytes_, tail, sizeof tail);
+  }
   // A vector of a kind that the axes do not know may be short enough and yet lie outside of them.
   return std::sqrt(direction.norm2) <= 2.0 * radius_ &&
          std::sqrt(direction.error2()) <= 2.0 * worst_ + kRoundingError * radius_;
@@ -230,10 +234,14 @@ bool RabitqCodec::encode(const float* vector, std::byte* code) const {
 
 // c + f P' x
 bool RabitqCodec::decode(const std::byte* code, float* vector) const {
-  std::uint16_t halves[2];
   float tail[2];
-  std::memcpy(halves, code + row_bytes_, sizeof halves);
-  simd::kernels().half_to_float(halves, 2, tail);
+  if (halves()) {
+    std::uint16_t rounded[2];
+    std::memcpy(rounded, code + row_bytes_, sizeof rounded);
+    simd::kernels().half_to_float(rounded, 2, tail);
+  } else {
+    std::memcpy(tail, code + row_bytes_, sizeof tail);
+  }
   const float factor = tail[1] / (metric_ == Metric::l2 ? -2.0f : -1.0f);
   std::vector<float> coordinates(axes_.padded());
   for (const Plane& plane : planes_) {
@@ -302,7 +310,7 @@ void RabitqCodec::prepare(const float* vector, QueryBuffer& buffer, Scan& scan) 
   scan.query.c = static_cast<float>(constant / unit_);
   scan.query.d = unit_;
   scan.rows.dim = row_bytes_;
-  scan.scorer = k.scorer(simd::Op::dot, simd::Pair::parts, simd::Tail::affine);
+  scan.scorer = k.scorer(simd::Op::dot, simd::Pair::parts, halves() ? simd::Tail::halves : simd::Tail::affine);
   scan.margin = static_cast<float>((l2 ? 2.0 : 1.0) * bound(coordinates, norm2, rounding2));
 }
 
@@ -321,8 +329,8 @@ double RabitqCodec::bound(const float* coordinates, double norm2, double roundin
   if (kept < errors_.size()) code2 += std::max(0.0, norm2 - kept2) * errors_.back() * errors_.back();
   const double spread2 = typical2 > 0 ? worst_ / typical2 * worst_ : 0.0;
   // Halves are rounded by 2^-12 of themselves at most.
-  const double halves = 0x1p-12 * std::sqrt(1.0 / 3.0) * (unit_ + radius_ * std::sqrt(norm2));
-  return kDeviations * std::sqrt(spread2 * code2 + rounding2 + halves * halves);
+  const double tail = halves() ? 0x1p-12 * std::sqrt(1.0 / 3.0) * (unit_ + radius_ * std::sqrt(norm2)) : 0.0;
+  return kDeviations * std::sqrt(spread2 * code2 + rounding2 + tail * tail);
 }
 
 }  // namespace annlib

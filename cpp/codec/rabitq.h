@@ -21,8 +21,8 @@ namespace annlib {
 ///   <q - c, o - c> ~ f <x, q'>,    f = |r|^2 / <x, r>,    q' = P(q - c)
 ///   l2:      |q - o|^2 = |q - c|^2 + |o - c|^2 - 2 <q - c, o - c>
 ///   ip, cos: <q, o>    = <q, c> + <c, o - c> + <q - c, o - c>
-/// which is Tail::affine: two halves with each code. The error f x - r is at a right angle to r, and what is left out
-/// is as often above as below zero: without bias over the queries.
+/// which is Tail::affine: two floats with each code, of few bits Tail::halves. The error f x - r is at a right angle to
+/// r, and what is left out is as often above as below zero: without bias over the queries.
 ///
 /// Fields of b_i bits are cut into planes of 8, 4, 2 and 1 bits, as b_i is a sum of those, and each plane of a code is
 /// one integer product with q' in signed bytes, that of 8 bits two: with the bytes and with what their rounding left.
@@ -38,7 +38,7 @@ class RabitqCodec final : public Codec {
   std::string_view name() const override { return name_; }
   std::vector<float> params() const override;
   bool restore(std::span<const float> params) override;
-  std::size_t code_bytes() const override { return row_bytes_ + 2 * sizeof(std::uint16_t); }
+  std::size_t code_bytes() const override { return row_bytes_ + (halves() ? 4 : 8); }
   std::uint32_t tail_offset() const override { return row_bytes_; }
   bool chooses_links() const override { return bits_ == 8; }
   void train(const float* sample, std::size_t n) override;
@@ -58,6 +58,8 @@ class RabitqCodec final : public Codec {
     std::vector<Field> fields;
   };
 
+  /// Whether the tail is in half precision. Of vectors far from c that costs more than codes of more bits are off by.
+  bool halves() const { return bits_ <= 2; }
   void derive();
   void measure(const float* sample, std::size_t n);
   void quantize(const float* vector, Direction& direction) const;

@@ -116,11 +116,15 @@ __attribute__((always_inline)) inline float score_row(const Query& query, const 
   const float v = row_value<Term>(static_cast<const typename Term::Q*>(query.data),
                                   reinterpret_cast<const typename Term::X*>(row), rows.dim);
   const std::byte* stored = rows.tails + index * rows.tail_stride;
-  if constexpr (tail == Tail::affine) {
-    std::uint16_t halves[Float::lanes] = {};
+  if constexpr (tail == Tail::affine || tail == Tail::halves) {
     float t[Float::lanes];
-    __builtin_memcpy(halves, stored, 2 * sizeof *halves);
-    Float::store(t, Float::load(halves));
+    if constexpr (tail == Tail::halves) {
+      std::uint16_t halves[Float::lanes] = {};
+      __builtin_memcpy(halves, stored, 2 * sizeof *halves);
+      Float::store(t, Float::load(halves));
+    } else {
+      __builtin_memcpy(t, stored, 2 * sizeof *t);
+    }
     return query.a + query.d * (t[0] + t[1] * (query.b * v + query.c));
   }
   float t = 0.0f;
@@ -178,6 +182,8 @@ Scorer scorer_of(Tail tail) {
       return {score_ids<Term, Tail::plus>, score_range<Term, Tail::plus>};
     case Tail::affine:
       return {score_ids<Term, Tail::affine>, score_range<Term, Tail::affine>};
+    case Tail::halves:
+      return {score_ids<Term, Tail::halves>, score_range<Term, Tail::halves>};
   }
   return {};
 }

@@ -110,6 +110,9 @@ float score_row(const Query& query, const Rows& rows, std::size_t index) {
   if constexpr (tail == Tail::times) return query.a + query.b * (v * element<float>(t, 0));
   if constexpr (tail == Tail::plus) return query.a + query.b * v + element<float>(t, 0);
   if constexpr (tail == Tail::affine) {
+    return query.a + query.d * (element<float>(t, 0) + element<float>(t, 1) * (query.b * v + query.c));
+  }
+  if constexpr (tail == Tail::halves) {
     return query.a + query.d * (element<Half>(t, 0) + element<Half>(t, 1) * (query.b * v + query.c));
   }
   return query.a + query.b * v;
@@ -136,6 +139,8 @@ Scorer scorer_of(Tail tail) {
       return {score_ids<op, Q, X, Tail::plus>, score_range<op, Q, X, Tail::plus>};
     case Tail::affine:
       return {score_ids<op, Q, X, Tail::affine>, score_range<op, Q, X, Tail::affine>};
+    case Tail::halves:
+      return {score_ids<op, Q, X, Tail::halves>, score_range<op, Q, X, Tail::halves>};
   }
   return {};
 }

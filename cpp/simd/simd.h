@@ -36,10 +36,10 @@ struct Parts {
   std::uint32_t count = 0;
 };
 
-/// How the numbers t, stored behind each row's elements, enter the result. They are floats, but halves for `affine`.
-///   none:  a + b * v      times: a + b * (v * t)      plus: a + b * v + t      affine: a + d * (t[0] + t[1] * (b * v +
-///   c))
-enum class Tail : std::uint8_t { none, times, plus, affine };
+/// How the floats t, stored behind each row's elements, enter the result; halves is affine with t in half precision:
+///   none:  a + b * v      times: a + b * (v * t)      plus: a + b * v + t
+///   affine, halves: a + d * (t[0] + t[1] * (b * v + c))
+enum class Tail : std::uint8_t { none, times, plus, affine, halves };
 
 /// A query as the kernels want it: elements of the pair's query type, and the scalars of the formula.
 struct Query {

@@ -27,7 +27,7 @@ const Kernels& reference() { return *kernels_for(Isa::scalar); }
 constexpr Op kOps[] = {Op::l2, Op::dot};
 constexpr Pair kPairs[] = {Pair::f32_f32, Pair::f32_f16, Pair::f32_i8, Pair::f32_u8, Pair::i8_i8,
                            Pair::u8_u8,   Pair::q8_u8,   Pair::q8_u4,  Pair::parts};
-constexpr Tail kTails[] = {Tail::none, Tail::times, Tail::plus, Tail::affine};
+constexpr Tail kTails[] = {Tail::none, Tail::times, Tail::plus, Tail::affine, Tail::halves};
 
 bool is_exact(Pair pair) { return pair >= Pair::i8_i8; }
 bool is_missing(Op op, Pair pair) { return op == Op::l2 && pair >= Pair::q8_u8; }
@@ -47,7 +47,7 @@ std::size_t query_element_size(Pair pair) { return is_exact(pair) ? fields(pair)
 std::size_t row_element_size(Pair pair) { return pair == Pair::f32_f32 ? 4 : pair == Pair::f32_f16 ? 2 : 1; }
 
 /// Bytes of a tail.
-std::size_t tail_size(Tail tail) { return tail == Tail::none ? 0 : 4; }
+std::size_t tail_size(Tail tail) { return tail == Tail::none ? 0 : tail == Tail::affine ? 8 : 4; }
 
 std::string case_name(const Kernels& set, Op op, Pair pair, Tail tail, std::size_t dim) {
   return std::string(set.name) + " op " + std::to_string(int(op)) + " pair " + std::to_string(int(pair)) + " tail " +
@@ -110,8 +110,8 @@ struct Problem {
     for (std::size_t i = 0; i < n; ++i) {
       std::byte* row = row_data.data() + i * rows.stride;
       fill_row(row, pair, dim, random);
-      fill_row(row + elements, tail == Tail::affine ? Pair::f32_f16 : Pair::f32_f32,
-               tail_size(tail) / (tail == Tail::affine ? 2 : 4), random);
+      fill_row(row + elements, tail == Tail::halves ? Pair::f32_f16 : Pair::f32_f32,
+               tail_size(tail) / (tail == Tail::halves ? 2 : 4), random);
     }
     query = {query_data.data(), 1.5f, -0.75f, 0.25f, 3.0f};
     if (pair == Pair::parts) {
@@ -180,7 +180,7 @@ TEST(reference_scores_known_values) {
     const void* row = pair == Pair::f32_f32   ? static_cast<const void*>(row_f32)
                       : pair == Pair::f32_f16 ? static_cast<const void*>(row_f16)
                                               : row_u8;
-    std::byte stored[16];
+    std::byte stored[12 + 8];
     const std::size_t elements = 3 * row_element_size(pair);
     std::memcpy(stored, row, elements);
     const Rows rows{stored, sizeof stored, 3, stored + elements, sizeof stored, 0};
@@ -188,11 +188,13 @@ TEST(reference_scores_known_values) {
     for (const Op op : kOps) {
       if (is_missing(op, pair)) continue;
       const float v = op == Op::l2 ? 9 + 16 + 25 : 4 + 12 + 24;
-      const float expected[] = {1 + 2 * v, 1 + 2 * v * 0.5f, 1 + 2 * v + 0.5f, 1 + 8 * (0.5f + 3 * (2 * v + 4))};
+      const float expected[] = {1 + 2 * v, 1 + 2 * v * 0.5f, 1 + 2 * v + 0.5f, 1 + 8 * (0.5f + 3 * (2 * v + 4)),
+                                1 + 8 * (0.5f + 3 * (2 * v + 4))};
       for (const Tail kind : kTails) {
-        const float one = 0.5f;
-        const std::uint16_t two[] = {0x3800, 0x4200};
-        std::memcpy(stored + elements, kind == Tail::affine ? static_cast<const void*>(two) : &one, 4);
+        const float floats[] = {0.5f, 3.0f};
+        const std::uint16_t halves[] = {0x3800, 0x4200};
+        std::memcpy(stored + elements, kind == Tail::halves ? static_cast<const void*>(halves) : floats,
+                    tail_size(kind));
         float out = 0;
         reference().scorer(op, pair, kind).range(query, rows, 0, 1, &out);
         CHECK_EQ(out, expected[int(kind)], "pair ", int(pair), " tail ", int(kind));
