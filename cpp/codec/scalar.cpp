@@ -12,6 +12,9 @@ namespace {
 // bits it is the best uniform quantiser of one (Max, "Quantizing for minimum distortion", IRE Trans. 1960, table II).
 double deviations(std::uint32_t bits) { return bits == 8 ? 6.0 : 2.5; }
 
+// Beyond it floats are no longer whole numbers one by one.
+constexpr float kLargestWhole = 0x1p23f;
+
 }  // namespace
 
 ScalarCodec::ScalarCodec(Metric metric, std::uint32_t dim, std::uint32_t bits)
@@ -31,20 +34,29 @@ void ScalarCodec::derive() {
 std::vector<float> ScalarCodec::params() const {
   std::vector<float> all(low_);
   all.insert(all.end(), step_.begin(), step_.end());
+  if (whole_) all.push_back(1.0f);
   return all;
 }
 
 bool ScalarCodec::restore(std::span<const float> params) {
-  if (params.size() != 2 * std::size_t{dim_}) return false;
+  const std::size_t n = 2 * std::size_t{dim_};
+  if (params.size() != n && params.size() != n + 1) return false;
+  whole_ = params.size() > n;
   low_.assign(params.begin(), params.begin() + dim_);
-  step_.assign(params.begin() + dim_, params.end());
+  step_.assign(params.begin() + dim_, params.begin() + static_cast<std::ptrdiff_t>(n));
   derive();
+  const auto is_whole = [](float x) { return x == std::nearbyint(x); };
+  if (whole_ && (bits_ != 8 || std::any_of(step_.begin(), step_.end(), [](float s) { return s != 1.0f; }) ||
+                 !std::all_of(low_.begin(), low_.end(), is_whole))) {
+    return false;
+  }
   return std::all_of(step_.begin(), step_.end(), [](float s) { return s >= 0; });
 }
 
 void ScalarCodec::train(const float* sample, std::size_t n) {
   std::vector<float> low(sample, sample + dim_), high(low);
   std::vector<double> sum(dim_), squares(dim_);
+  bool whole = bits_ == 8;
   for (std::size_t i = 0; i < n; ++i) {
     const float* row = sample + i * dim_;
     for (std::uint32_t d = 0; d < dim_; ++d) {
@@ -52,7 +64,15 @@ void ScalarCodec::train(const float* sample, std::size_t n) {
       high[d] = std::max(high[d], row[d]);
       sum[d] += row[d];
       squares[d] += static_cast<double>(row[d]) * row[d];
+      whole &= row[d] == std::nearbyint(row[d]);
     }
+  }
+  for (std::uint32_t d = 0; d < dim_; ++d) whole &= high[d] - low[d] <= 255.0f && std::fabs(low[d]) <= kLargestWhole;
+  whole_ = whole;
+  if (whole_) {
+    low_ = low;
+    std::fill(step_.begin(), step_.end(), 1.0f);
+    return derive();
   }
   const double most = deviations(bits_);
   const float levels = 2.0f * half() - 1.0f;
@@ -86,6 +106,7 @@ bool ScalarCodec::encode(const float* vector, std::byte* code) const {
       const float offset = step_[d] * (static_cast<float>(c) - half());
       // Outside: by more than the whole range that the dimension had in training.
       inside &= std::fabs(vector[d] - middle_[d]) <= 3.0f * half() * step_[d] + 1e-6f * std::fabs(middle_[d]);
+      if (whole_) inside &= low_[d] + static_cast<float>(c) == vector[d];
       tail += offset * offset;
     }
   }
@@ -105,7 +126,24 @@ bool ScalarCodec::decode(const std::byte* code, float* vector) const {
   return std::isfinite(tail) && simd::kernels().first_nonfinite(vector, dim_) == dim_;
 }
 
+// False unless the vector is one that codes represent exactly.
+bool ScalarCodec::to_levels(const float* vector, std::uint8_t* levels) const {
+  simd::kernels().quantize_u8(vector, low_.data(), inverse_step_.data(), dim_, levels);
+  bool same = true;
+  for (std::uint32_t d = 0; d < dim_; ++d) same &= low_[d] + static_cast<float>(levels[d]) == vector[d];
+  return same;
+}
+
 void ScalarCodec::prepare(const float* vector, QueryBuffer& buffer, Scan& scan) const {
+  if (whole_ && has_tail()) {
+    auto* levels = buffer.need<std::uint8_t>(dim_);
+    if (to_levels(vector, levels)) {
+      scan.query.data = levels;
+      scan.rows.dim = row_bytes_;
+      scan.scorer = simd::kernels().scorer(simd::Op::l2, simd::Pair::u8_u8, simd::Tail::none);
+      return;
+    }
+  }
   // Folded into the query's own memory, which nobody reads afterwards. Sums go through the kernels: a plain loop over
   // floats adds one after another, and building prepares many queries.
   const simd::Kernels& k = simd::kernels();
@@ -133,6 +171,10 @@ void ScalarCodec::prepare(const float* vector, QueryBuffer& buffer, Scan& scan) 
   scan.query.data = bytes;
   scan.query.a = constant - weight * delta * half() * static_cast<float>(total);
   scan.query.b = weight * delta;
+  // Codes that lose nothing have no error of their own: what is left is that of rounding the query, for codes that
+  // are spread evenly.
+  if (whole_ && has_tail())
+    scan.margin = 2.5f * std::fabs(weight) * delta * half() * std::sqrt(static_cast<float>(dim_)) / 6.0f;
   scan.rows.dim = row_bytes_;
   scan.scorer = k.scorer(simd::Op::dot, bits_ == 8 ? simd::Pair::q8_u8 : simd::Pair::q8_u4,
                          has_tail() ? simd::Tail::plus : simd::Tail::none);

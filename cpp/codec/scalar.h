@@ -15,6 +15,8 @@ namespace annlib {
 ///   l2:      |q-x|^2 = |q-m|^2 + tail - 2 sum w_i (c_i - h),  w_i = (q_i - m_i) step_i,  tail = |x - m|^2 of the code
 ///   ip, cos: q.x     = q.m + sum w_i (c_i - h),               w_i = q_i step_i
 /// where sum w_i (c_i - h) ~ delta (sum b_i c_i - h sum b_i) with b_i = round(w_i / delta), delta = max|w| / 127.
+/// Whole numbers in ranges of at most 255, as pixels and many descriptors are, keep steps of 1 in "int8": their codes
+/// lose nothing, and under l2 a query of such numbers is compared with them in integers.
 class ScalarCodec final : public Codec {
  public:
   /// `bits` is 8 or 4.
@@ -36,11 +38,13 @@ class ScalarCodec final : public Codec {
   bool has_tail() const { return metric_ == Metric::l2; }
   float half() const { return static_cast<float>(1u << (bits_ - 1)); }
   void derive();
+  bool to_levels(const float* vector, std::uint8_t* levels) const;
 
   Metric metric_;
   std::uint32_t dim_, bits_;
   std::uint32_t row_bytes_;                   ///< of a code without its tail
   std::vector<float> low_, step_;             // the parameters
+  bool whole_ = false;                        // likewise: what the codec learnt from is whole numbers, and so are codes
   std::vector<float> middle_, inverse_step_;  // derived from them
 };
 

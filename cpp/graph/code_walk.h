@@ -18,6 +18,9 @@ namespace annlib {
 struct Reach {
   float times = 1.0f, plus = 0.0f;
   std::size_t least = 0, most = std::numeric_limits<std::size_t>::max();
+
+  /// By codes a distance may come out below 0, of which a multiple would be the nearer the larger the factor.
+  float bound(float kth) const { return (kth > 0 ? kth * times : kth) + plus; }
 };
 
 /// The k least of the distances seen so far.
@@ -91,7 +94,7 @@ bool walk_codes(const Layer& layer, const NeighbourCodes& codes, const simd::Blo
     if (passed >= reach.most) break;
     if (passes) {
       kth.push(distance);
-      if (passed >= reach.least) bound = kth.value() * reach.times + reach.plus;
+      if (passed >= reach.least) bound = reach.bound(kth.value());
     }
     ask(1);
     const Slot* links = layer.links(node);
