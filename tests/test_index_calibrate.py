@@ -102,13 +102,13 @@ def test_what_is_left_out_is_not_found(codec: str, exact: bool) -> None:
     index.delete(np.arange(2900, 3000))  # then walks test what they find
     core = index._core
     asked = np.append(core.bottom_ids()[::40], 1100)  # the last equals others
-    ids, distances, counts, _ = core.search_left_out(asked, 20, 200, 1, exact)
+    ids, distances, counts, _, _ = core.search_left_out(asked, 20, 200, 1, exact)
     assert (counts == 20).all()
     for one, found, far in zip(asked, ids, distances, strict=True):
         others = np.flatnonzero((train[:2900] != train[one]).any(axis=1))
         assert set(found) <= set(others.tolist())
         assert recall(far[None], nearest(train[others], train[one][None], "l2", 20)[1]) >= 0.9
-    _, _, counts, _ = core.search_left_out(asked, 2900, 10, 1, exact)
+    _, _, counts, _, _ = core.search_left_out(asked, 2900, 10, 1, exact)
     np.testing.assert_array_equal(counts, [(train[:2900] != train[one]).any(axis=1).sum() for one in asked])
 
 

@@ -14,6 +14,8 @@ double deviations(std::uint32_t bits) { return bits == 8 ? 6.0 : 2.5; }
 
 // Beyond it floats are no longer whole numbers one by one.
 constexpr float kLargestWhole = 0x1p23f;
+// By so many standard deviations an error stays below the margin, nearly always.
+constexpr float kDeviations = 2.5f;
 
 }  // namespace
 
@@ -46,7 +48,8 @@ bool ScalarCodec::restore(std::span<const float> params) {
   step_.assign(params.begin() + dim_, params.begin() + static_cast<std::ptrdiff_t>(n));
   derive();
   const auto is_whole = [](float x) { return x == std::nearbyint(x); };
-  if (whole_ && (bits_ != 8 || std::any_of(step_.begin(), step_.end(), [](float s) { return s != 1.0f; }) ||
+  if (whole_ && (bits_ != 8 || params.back() != 1.0f ||
+                 std::any_of(step_.begin(), step_.end(), [](float s) { return s != 1.0f; }) ||
                  !std::all_of(low_.begin(), low_.end(), is_whole))) {
     return false;
   }
@@ -126,24 +129,28 @@ bool ScalarCodec::decode(const std::byte* code, float* vector) const {
   return std::isfinite(tail) && simd::kernels().first_nonfinite(vector, dim_) == dim_;
 }
 
-// False unless the vector is one that codes represent exactly.
-bool ScalarCodec::to_levels(const float* vector, std::uint8_t* levels) const {
+// As codes are compared with: rounded to the levels, each of which must be within half a step. The distance changes by
+// 2 <rounded - x, lost>, for which the margin takes random directions and two vectors as far apart as any.
+bool ScalarCodec::prepare_levels(const float* vector, QueryBuffer& buffer, Scan& scan) const {
+  auto* levels = buffer.need<std::uint8_t>(dim_);
   simd::kernels().quantize_u8(vector, low_.data(), inverse_step_.data(), dim_, levels);
-  bool same = true;
-  for (std::uint32_t d = 0; d < dim_; ++d) same &= low_[d] + static_cast<float>(levels[d]) == vector[d];
-  return same;
+  float lost2 = 0.0f, norm2 = 0.0f;
+  for (std::uint32_t d = 0; d < dim_; ++d) {
+    const float level = static_cast<float>(levels[d]), lost = vector[d] - low_[d] - level;
+    if (!(std::fabs(lost) <= 0.5f)) return false;
+    lost2 += lost * lost;
+    norm2 += (level - half()) * (level - half());
+  }
+  scan.query.data = levels;
+  scan.query.a = lost2;
+  scan.rows.dim = row_bytes_;
+  scan.scorer = simd::kernels().scorer(simd::Op::l2, simd::Pair::u8_u8, simd::Tail::none);
+  scan.margin = kDeviations * 2.0f * std::sqrt(2.0f * lost2 * norm2 / static_cast<float>(dim_));
+  return true;
 }
 
 void ScalarCodec::prepare(const float* vector, QueryBuffer& buffer, Scan& scan) const {
-  if (whole_ && has_tail()) {
-    auto* levels = buffer.need<std::uint8_t>(dim_);
-    if (to_levels(vector, levels)) {
-      scan.query.data = levels;
-      scan.rows.dim = row_bytes_;
-      scan.scorer = simd::kernels().scorer(simd::Op::l2, simd::Pair::u8_u8, simd::Tail::none);
-      return;
-    }
-  }
+  if (whole_ && has_tail() && prepare_levels(vector, buffer, scan)) return;
   // Folded into the query's own memory, which nobody reads afterwards. Sums go through the kernels: a plain loop over
   // floats adds one after another, and building prepares many queries.
   const simd::Kernels& k = simd::kernels();
@@ -171,11 +178,12 @@ void ScalarCodec::prepare(const float* vector, QueryBuffer& buffer, Scan& scan) 
   scan.query.data = bytes;
   scan.query.a = constant - weight * delta * half() * static_cast<float>(total);
   scan.query.b = weight * delta;
+  scan.rows.dim = row_bytes_;
   // Codes that lose nothing have no error of their own: what is left is that of rounding the query, for codes that
   // are spread evenly.
-  if (whole_ && has_tail())
-    scan.margin = 2.5f * std::fabs(weight) * delta * half() * std::sqrt(static_cast<float>(dim_)) / 6.0f;
-  scan.rows.dim = row_bytes_;
+  if (whole_ && has_tail()) {
+    scan.margin = kDeviations * std::fabs(weight) * delta * half() * std::sqrt(static_cast<float>(dim_)) / 6.0f;
+  }
   scan.scorer = k.scorer(simd::Op::dot, bits_ == 8 ? simd::Pair::q8_u8 : simd::Pair::q8_u4,
                          has_tail() ? simd::Tail::plus : simd::Tail::none);
 }

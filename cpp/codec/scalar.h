@@ -16,7 +16,7 @@ namespace annlib {
 ///   ip, cos: q.x     = q.m + sum w_i (c_i - h),               w_i = q_i step_i
 /// where sum w_i (c_i - h) ~ delta (sum b_i c_i - h sum b_i) with b_i = round(w_i / delta), delta = max|w| / 127.
 /// Whole numbers in ranges of at most 255, as pixels and many descriptors are, keep steps of 1 in "int8": their codes
-/// lose nothing, and under l2 a query of such numbers is compared with them in integers.
+/// lose nothing, and under l2 a query, rounded to such numbers, is compared with them in integers.
 class ScalarCodec final : public Codec {
  public:
   /// `bits` is 8 or 4.
@@ -38,7 +38,7 @@ class ScalarCodec final : public Codec {
   bool has_tail() const { return metric_ == Metric::l2; }
   float half() const { return static_cast<float>(1u << (bits_ - 1)); }
   void derive();
-  bool to_levels(const float* vector, std::uint8_t* levels) const;
+  bool prepare_levels(const float* vector, QueryBuffer& buffer, Scan& scan) const;
 
   Metric metric_;
   std::uint32_t dim_, bits_;

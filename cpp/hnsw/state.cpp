@@ -27,7 +27,7 @@ std::size_t HnswState::memory_bytes() const {
 
 Reach HnswState::reach(std::size_t k, std::size_t ef) const {
   // Far from all the data, distances hardly grow with the rank, and a factor on them takes in everything.
-  constexpr std::size_t kMostForEf = 8;
+  constexpr std::size_t kMostForEf = 4;
   const float doublings = std::log2(static_cast<float>(ef) / static_cast<float>(2 * k));
   const float error =
       codes && !codes_alone ? codes->error() : 0.0f;  // by which the k-th distance may well be too small

@@ -171,6 +171,51 @@ TEST(distances_by_rabitq_keep_their_bound) {
   }
 }
 
+TEST(int8_codes_of_whole_numbers_lose_nothing) {
+  constexpr std::uint32_t dim = 70;
+  std::mt19937 random(3);
+  Vectors vectors(dim, DType::f32), between(dim, DType::f32);
+  std::vector<float> row(dim);
+  for (std::size_t i = 0; i < 320; ++i) {
+    for (float& x : row) x = static_cast<float>(1000 + random() % 256);  // far from 0
+    vectors.add(row.data());
+    for (float& x : row) x = std::clamp(x + std::uniform_real_distribution<float>(-1, 1)(random), 1000.0f, 1255.0f);
+    between.add(row.data());
+  }
+  const Table table = table_of(vectors, Metric::l2);
+  const StoredSpace stored(table);
+  const auto space = trained(table, "int8");
+  CHECK_EQ(space->error(), 0.0f);
+  CodeSpace again(table, make_codec("int8", Metric::l2, dim));
+  Array<std::byte> codes(space->codes().size());
+  std::copy(space->codes().begin(), space->codes().end(), codes.data());
+  again.restore(std::move(codes), space->codec().params(), space->error());
+  std::size_t beyond = 0;
+  for (std::size_t q = 0; q < 20; ++q) {
+    CHECK(scores(*space, vectors.query(q), 320) == scores(stored, vectors.query(q), 320));
+    CHECK(scores(again, vectors.query(q), 320) == scores(stored, vectors.query(q), 320));
+    // One that lies between whole numbers is rounded, and says by how much that may be felt.
+    QueryBuffer buffer;
+    const float margin = space->prepare(between.query(q), buffer).margin;
+    const auto coded = scores(*space, between.query(q), 320), exact = scores(stored, between.query(q), 320);
+    for (std::size_t i = 0; i < 320; ++i) beyond += std::fabs(coded[i] - exact[i]) > margin;
+    CHECK(margin > 0 && margin < 2000, margin);
+  }
+  CHECK(beyond <= 20 * 320 * 3 / 100, beyond);
+  // What is not whole any more calls for training.
+  Table other = table_of(vectors, Metric::l2);
+  const auto learnt = trained(other, "int8");
+  for (std::size_t i = 0; i < 40; ++i) {
+    const Slot slot = other.append(between.block().row(i));
+    other.reveal(slot, static_cast<std::int64_t>(320 + i), static_cast<std::uint32_t>(320 + i));
+    learnt->grow();
+    learnt->encode(slot);
+  }
+  CHECK(learnt->wants_training());
+  learnt->train(StoredSpace(other), all_slots(other), 1);
+  CHECK(learnt->error() > 0);
+}
+
 TEST(codes_of_odd_data) {
   const std::uint32_t dim = 36;
   std::mt19937 random(5);
