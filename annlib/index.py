@@ -324,9 +324,8 @@ class Index(Attributed, ABC):
         keys, distances, counts, cost, plans = self._core.search(
             block, k, ef, chosen.mask, chosen.ids, chosen.expression, threads, plan, explain
         )
-        if plans is not None and block.ndim == 1:
-            return SearchResult(read(keys), distances, counts, cost, plans[0])
-        return SearchResult(read(keys), distances, counts, cost, plans)
+        explained = plans[0] if plans is not None and block.ndim == 1 else plans
+        return SearchResult(read(keys), distances, counts, cost, explained)
 
     def _search_each(
         self, block: NDArray[Any], k: int, ef: int, each: Any, threads: int, plan: str, explain: bool

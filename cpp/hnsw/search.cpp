@@ -216,7 +216,8 @@ void HnswIndex::radius_one(const QueryView& query, float radius, const SearchReq
   const HnswState& state = *state_;
   const Bitset& slots = passing != nullptr ? *passing : state.table.alive_bits();
   const auto by_walk = [&] {
-    const Planner planner(plan_costs(), state.table.live(), matches, wanted(request.ef));
+    // This walk goes by distances, whatever the layout: it expands all that it keeps.
+    const Planner planner(plan_costs(), state.table.live(), matches, static_cast<double>(request.ef));
     if (!planner.begins_with_walk()) return false;
     const AcceptSlots accept(slots, state.twins);
     const Scan scan = state.walk().prepare(query, s.query);

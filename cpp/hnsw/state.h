@@ -40,6 +40,7 @@ struct HnswState {
   std::size_t dead = 0;  ///< nodes that are not alive
   /// By how much distances grow when their rank doubles: as the logarithm to base 2, under ip in their own unit.
   float spread = 0.0f;
+  /// Of walks and scans of what this state holds; measured by the first search that has a choice, so by a reader.
   mutable std::once_flag costs_measured;
   mutable PlanCosts costs;
 

@@ -7,23 +7,16 @@
 #include <cmath>
 #include <limits>
 #include <numeric>
-#include <random>
 #include <vector>
 
 #include "codec/eigen.h"
 #include "tests/check.h"
+#include "tests/normal.h"
 
 using namespace annlib;
+using annlib::test::normal;
 
 namespace {
-
-std::vector<float> normal(std::size_t n, unsigned seed) {
-  std::mt19937 random(seed);
-  std::normal_distribution<float> distribution;
-  std::vector<float> values(n);
-  for (float& value : values) value = distribution(random);
-  return values;
-}
 
 /// n vectors whose deviations fall from dimension to dimension, turned so that no dimension is an axis.
 std::vector<float> decaying(std::size_t n, std::uint32_t dim, unsigned seed) {

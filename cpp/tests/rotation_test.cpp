@@ -3,14 +3,15 @@
 #include "codec/rotation.h"
 
 #include <cmath>
-#include <random>
 #include <vector>
 
 #include "tests/check.h"
 #include "tests/guarded.h"
+#include "tests/normal.h"
 
 using annlib::Rotation;
 using annlib::test::Guarded;
+using annlib::test::normal;
 
 namespace {
 
@@ -21,14 +22,6 @@ std::vector<float> rotated(const Rotation& rotation, const std::vector<float>& i
   std::copy(in.begin(), in.end(), source.begin());
   rotation.apply(source.data(), out.data());
   return {out.begin(), out.end()};
-}
-
-std::vector<float> normal(std::size_t n, unsigned seed) {
-  std::mt19937 random(seed);
-  std::normal_distribution<float> distribution;
-  std::vector<float> values(n);
-  for (float& value : values) value = distribution(random);
-  return values;
 }
 
 double product(const std::vector<float>& a, const std::vector<float>& b) {
