@@ -19,6 +19,7 @@ from .machine import cpu_features, list_codecs, list_metrics, set_num_threads
 from .persistence import info, load, verify
 from .report import Report
 from .results import RadiusResult, Repair, SearchResult
+from .spann import SPANNIndex
 
 __version__ = "0.1.0"
 
@@ -31,6 +32,7 @@ __all__ = [
     "RadiusResult",
     "Repair",
     "Report",
+    "SPANNIndex",
     "SearchResult",
     "VersionError",
     "__version__",

@@ -177,6 +177,29 @@ class HnswIndex(Index):
 
     def counts(self) -> _Counts: ...
 
+class _SpannCounts(TypedDict):
+    lists: int
+    postings: int
+    shortest_list: int
+    median_list: float
+    longest_list: int
+    list_bytes: int
+    centroid_bytes: int
+
+class SpannIndex(Index):
+    def __init__(
+        self, dim: int, dtype: str, metric: str, list_size: int, replicas: int, seed: int
+    ) -> None: ...
+    @staticmethod
+    def open(file: Container) -> SpannIndex: ...
+    @property
+    def list_size(self) -> int: ...
+    @property
+    def replicas(self) -> int: ...
+    @property
+    def seed(self) -> int: ...
+    def counts(self) -> _SpannCounts: ...
+
 class Section:
     """One row of a file's section table."""
 

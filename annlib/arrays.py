@@ -39,6 +39,13 @@ def dtype_name(dtype: DTypeLike) -> str:
     return name
 
 
+def as_seed(seed: Any) -> int:
+    """A seed; ValueError unless it fits 64 bits."""
+    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed < 2**64:
+        raise ValueError(f"seed must be a whole number from 0 to 2**64 - 1, got {seed!r}")
+    return int(seed)
+
+
 def as_numbers(values: ArrayLike, what: str) -> NDArray[Any]:
     """An array of real numbers of any shape and dtype; ValueError for everything else."""
     if not isinstance(values, np.ndarray):

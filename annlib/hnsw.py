@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from ._core import HnswIndex as CoreHnsw
 from ._progress import Progress, reporter
-from .arrays import as_count, as_queries, as_threads, as_vectors, codec_name
+from .arrays import as_count, as_queries, as_seed, as_threads, as_vectors, codec_name
 from .attributes import Attributes
 from .calibration import Calibration, measure
 from .index import Index, core_progress
@@ -69,12 +69,10 @@ class HNSWIndex(Index):
         layout: str = "auto",
         keep_vectors: bool = True,
     ) -> None:
-        if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed < 2**64:
-            raise ValueError(f"seed must be a whole number from 0 to 2**64 - 1, got {seed!r}")
         self._m = as_count(M, "M")
         self._ef_construction = as_count(ef_construction, "ef_construction")
         self._codec = codec_name(codec, bits)
-        self._seed = int(seed)
+        self._seed = as_seed(seed)
         if not isinstance(layout, str):
             raise ValueError(f"layout must be a name, got {layout!r}; there are: auto, plain, fused")
         self._layout = layout

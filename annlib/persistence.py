@@ -15,6 +15,7 @@ from .flat import FlatIndex
 from .hnsw import HNSWIndex
 from .ids import END, StringIds
 from .index import Index
+from .spann import SPANNIndex
 
 
 def save(index: Index, path: str | os.PathLike[str]) -> None:
@@ -120,6 +121,12 @@ def _from_container(file: _core.Container) -> Index:
             flat.dim, flat.metric, flat.dtype, flat.codec_asked, keep_vectors=flat.keeps_vectors
         )
         index._core = flat
+    elif file.kind == SPANNIndex.kind:
+        spann = _core.SpannIndex.open(file)
+        index = SPANNIndex(
+            spann.dim, spann.metric, spann.list_size, spann.replicas, dtype=spann.dtype, seed=spann.seed
+        )
+        index._core = spann
     else:
         raise _core.CorruptIndexError(f"an index of unknown kind {file.kind!r}")
     try:

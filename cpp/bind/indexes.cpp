@@ -10,6 +10,7 @@
 #include "core/error.h"
 #include "flat/flat_index.h"
 #include "hnsw/hnsw_index.h"
+#include "spann/spann_index.h"
 
 namespace annlib::bind {
 namespace {
@@ -344,6 +345,41 @@ void bind_indexes(py::module_& m) {
       .def_property_readonly("codec_asked", &FlatIndex::codec_asked)
       .def_property_readonly("codec", [](const FlatIndex& index) { return index.codec().name; })
       .def_property_readonly("codec_reason", [](const FlatIndex& index) { return index.codec().reason; });
+
+  py::class_<SpannIndex, Index, std::shared_ptr<SpannIndex>>(m, "SpannIndex")
+      .def(py::init([](std::uint32_t dim, const std::string& dtype, const std::string& metric, std::uint32_t list_size,
+                       std::uint32_t replicas, std::uint64_t seed) {
+             SpannParams params;
+             params.dim = dim;
+             params.dtype = parse_dtype(dtype);
+             params.metric = parse_metric(metric);
+             params.list_size = list_size;
+             params.replicas = replicas;
+             params.seed = seed;
+             return std::make_shared<SpannIndex>(params);
+           }),
+           py::arg("dim"), py::arg("dtype"), py::arg("metric"), py::arg("list_size"), py::arg("replicas"),
+           py::arg("seed"))
+      .def_static("open", &open<SpannIndex>, py::arg("file"))
+      .def_property_readonly("list_size", [](const SpannIndex& index) { return index.params().list_size; })
+      .def_property_readonly("replicas", [](const SpannIndex& index) { return index.params().replicas; })
+      .def_property_readonly("seed", [](const SpannIndex& index) { return index.params().seed; })
+      .def("counts", [](const SpannIndex& index) {
+        SpannIndex::Counts counts;
+        {
+          Release release;
+          counts = index.counts();
+        }
+        py::dict result;
+        result["lists"] = counts.lists;
+        result["postings"] = counts.postings;
+        result["shortest_list"] = counts.shortest;
+        result["median_list"] = counts.median;
+        result["longest_list"] = counts.longest;
+        result["list_bytes"] = counts.list_bytes;
+        result["centroid_bytes"] = counts.centroid_bytes;
+        return result;
+      });
 
   py::class_<HnswIndex, Index, std::shared_ptr<HnswIndex>>(m, "HnswIndex")
       .def(py::init([](std::uint32_t dim, const std::string& dtype, const std::string& metric, std::uint32_t big_m,

@@ -53,6 +53,27 @@ class NeighbourCodes {
   void encode(const Space& rows, Slot node, const Slot* neighbours, std::uint32_t degree, std::byte* codes,
               QueryBuffer& buffer) const;
 
+  /// What codes lie around: a vector, as it is and rotated.
+  struct Center {
+    const float* vector;
+    const float* rotated;
+  };
+  /// Floats of memory for center(), and for put().
+  std::size_t center_floats() const { return rotation_.padded(); }
+  std::size_t put_floats() const { return table_->dim() + rotation_.padded() + rotation_.padded() / 16; }
+  Center center(const float* vector, float* memory) const {
+    rotation_.apply(vector, memory);
+    return {vector, memory};
+  }
+  /// What lean() goes by, in the header of codes around a vector; nothing but under ip.
+  void put_header(const float* center, std::byte* codes) const;
+  /// The code of a vector in a place of a block that is zero there; false where its numbers do not fit a float.
+  bool put(const Center& center, const float* vector, std::byte* block, std::uint32_t place, float* memory) const;
+  /// Copies one code, to a place that may hold another.
+  void move(const std::byte* from, std::uint32_t from_place, std::byte* to, std::uint32_t to_place) const;
+  /// Makes a place zero.
+  void clear(std::byte* block, std::uint32_t place) const;
+
   /// Codes whose neighbours changed. The mark is a NaN in the first float: who looks at codes has it at hand.
   static void invalidate(std::byte* codes);
   static bool valid(const std::byte* codes) {

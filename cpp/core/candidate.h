@@ -70,6 +70,8 @@ class TopK {
     items_.push_back(c);
     if (items_.size() >= 2 * k_ + 64) shrink();
   }
+  /// Whether k have come, so that bound() says something.
+  bool full() const { return bound_ != Candidate::last(); }
   /// No candidate that is not below it can still enter; exact after shrink().
   Candidate bound() const { return bound_; }
   void shrink() {

@@ -18,6 +18,7 @@
 #include "graph/hierarchy.h"
 #include "graph/twins.h"
 #include "hnsw/params.h"
+#include "index/row_source.h"
 #include "index/index.h"
 #include "table/table.h"
 
@@ -90,19 +91,6 @@ struct LayoutChoice {
 
 /// Resolves "auto" for an index of n items.
 LayoutChoice choose_layout(const HnswParams& params, const std::string& codec, std::size_t n);
-
-/// Items to build from, wherever they lie.
-struct RowSource {
-  std::size_t count = 0;
-  bool codes_alone = false;                           ///< what is built is to keep codes alone
-  std::function<const std::byte*(std::size_t)> row;   ///< nullptr where only the code is left
-  const CodeSpace* codes = nullptr;                   ///< nullptr where all have rows
-  std::function<const std::byte*(std::size_t)> code;  ///< by `codes`, if there is no row
-  std::function<std::int64_t(std::size_t)> id;
-  std::function<std::uint32_t(std::size_t)> arrival;
-  /// Writes the attributes of item order[slot] for each slot of `to`.
-  std::function<void(Columns& to, std::span<const std::size_t> order)> attributes;
-};
 
 /// Builds from nothing. The result, arrivals aside, is a function of the set of (id, vector) and the parameters: not
 /// of the order of the source, the number of threads, or timing.

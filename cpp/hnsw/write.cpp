@@ -48,39 +48,12 @@ void HnswIndex::rebuild(int threads, const Progress& progress) { rebuild_with({}
 // Everything that lives and is not replaced, and the new items, built as one.
 void HnswIndex::rebuild_with(const VectorBlock& vectors, std::span<const std::int64_t> ids, const Lookup& lookup,
                              int threads, const Progress& progress) {
-  const Table& old = state_->table;
-  std::vector<Slot> kept = old.arrival_order();
-  if (lookup.any) {
-    Bitset replaced(old.slots());
-    for (Slot slot : lookup.old) {
-      if (slot != kNoSlot) replaced.set(slot);
-    }
-    std::erase_if(kept, [&](Slot slot) { return replaced.test(slot); });
-  }
   RowSource source;
-  source.count = kept.size() + ids.size();
-  source.row = [&](std::size_t i) { return i < kept.size() ? old.vector(kept[i]) : vectors.row(i - kept.size()); };
-  if (!old.keeps_rows() && !kept.empty()) source.codes = codes();
-  source.code = [&](std::size_t i) { return codes()->code(kept[i]); };
-  source.codes_alone = source.codes != nullptr || (!keep_vectors_ && (ids.empty() || source.count >= kLearntRows));
-  source.id = [&](std::size_t i) { return i < kept.size() ? old.id(kept[i]) : ids[i - kept.size()]; };
-  // An item that is replaced keeps its place among the arrivals; new ones follow. build_state() renumbers them.
-  const std::uint32_t next = old.next_arrival();
-  source.arrival = [&](std::size_t i) -> std::uint32_t {
-    if (i < kept.size()) return old.arrival(kept[i]);
-    const std::size_t item = i - kept.size();
-    return lookup.old[item] != kNoSlot ? old.arrival(lookup.old[item]) : next + static_cast<std::uint32_t>(item);
-  };
-  source.attributes = [&](Columns& to, std::span<const std::size_t> order) {
-    static const Columns none;
-    ColumnsWriter writer(to, old.columns(), lookup.attributes != nullptr ? *lookup.attributes : none);
-    for (std::size_t slot = 0; slot < order.size(); ++slot) {
-      const bool is_kept = order[slot] < kept.size();
-      const auto item = static_cast<Slot>(is_kept ? 0 : order[slot] - kept.size());
-      writer.write(static_cast<Slot>(slot), is_kept ? kept[order[slot]] : lookup.old[item], is_kept ? kNoSlot : item);
-    }
-    writer.commit();
-  };
+  gather(vectors, ids, lookup, source);
+  const bool coded = !state_->table.keeps_rows() && !source.kept.empty();
+  if (coded) source.codes = codes();
+  source.code = [&](std::size_t i) { return codes()->code(source.kept[i]); };
+  source.codes_alone = coded || (!keep_vectors_ && (ids.empty() || source.count >= kLearntRows));
   replace_state(build_state(params_, codec_.name, source, threads, progress));
 }
 

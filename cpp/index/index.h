@@ -18,6 +18,7 @@
 #include "filter/plan.h"
 #include "filter/row_filter.h"
 #include "graph/beam_search.h"
+#include "index/row_source.h"
 #include "storage/container.h"
 #include "storage/section_list.h"
 #include "table/columns.h"
@@ -126,6 +127,9 @@ class Index {
     const Columns* attributes = nullptr;  ///< a row for each item
   };
 
+  /// Everything that lives and is not replaced, and the new items, as one source, which must not outlive the arguments.
+  void gather(const VectorBlock& vectors, std::span<const std::int64_t> ids, const Lookup& lookup,
+              RowSource& source) const;
   /// The one table, or the newest; read under lock_ or by the writer.
   virtual const Table& table() const = 0;
   virtual Table& table() = 0;

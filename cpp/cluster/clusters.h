@@ -1,0 +1,70 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <vector>
+
+#include "core/buffer.h"
+
+namespace annlib {
+
+/// Vectors to be clustered: n rows of `dim` floats, one behind the other; distances between them are squared Euclidean.
+struct RowMatrix {
+  const float* data = nullptr;
+  std::size_t count = 0;
+  std::uint32_t dim = 0;
+
+  const float* row(std::size_t i) const { return data + i * dim; }
+};
+
+struct ClusterOptions {
+  std::size_t size = 64;  ///< rows of a cluster, about
+  std::uint64_t seed = 0;
+  int threads = 0;
+};
+
+/// Centres, and for each row the one that it belongs to.
+struct Clusters {
+  Array<float> centroids;  ///< count() x dim
+  std::vector<std::uint32_t> homes;
+};
+
+/// Clusters of `rows`, none of which has many more than options.size: k-means from the top down, each cluster into at
+/// most 32, where a cluster costs a row the more the more rows it has (Chen et al., SPANN, NeurIPS 2021,
+/// arXiv 2111.08566, section 3.2.1, after Liu et al., "Fast clustering with flexible balance constraints", IEEE Big
+/// Data 2018). The price is raised while the largest is far from the mean and lowered otherwise. `rows` are at least
+/// one. A function of the rows, in their order, and of the seed alone.
+Clusters balanced_clusters(const RowMatrix& rows, const ClusterOptions& options);
+
+/// A centre and how far it is.
+struct NearCentroid {
+  float distance = 0;  ///< squared
+  std::uint32_t centroid = 0;
+  friend auto operator<=>(const NearCentroid&, const NearCentroid&) = default;
+};
+
+/// For each centre those nearest to it, itself the first, `width` of them (fewer where there are fewer).
+struct CentroidGraph {
+  std::size_t width = 0;
+  std::vector<NearCentroid> near;
+
+  std::span<const NearCentroid> of(std::uint32_t centroid) const {
+    return {near.data() + centroid * width, width};
+  }
+};
+
+/// Makes a CentroidGraph of centres.
+using NeighboursOf = std::function<CentroidGraph(const Array<float>& centroids)>;
+
+/// Moves centres to the means of the rows that are nearest to them, `rounds` times. A row looks for its centre among
+/// those around the one that it had.
+void refine(const RowMatrix& rows, Clusters& clusters, const NeighboursOf& neighbours_of, int rounds, int threads);
+
+/// The centre nearest to a row, on a walk from `start` to ever nearer ones; `near` are then those around it and how far
+/// they are from the row, in no order.
+std::uint32_t nearest_centroid(const float* row, const Array<float>& centroids, std::uint32_t dim,
+                               const CentroidGraph& graph, std::uint32_t start, std::vector<NearCentroid>& near);
+
+}  // namespace annlib

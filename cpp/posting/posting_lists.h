@@ -1,0 +1,129 @@
+#pragma once
+
+#include <algorithm>
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "codec/neighbour_codes.h"
+#include "core/buffer.h"
+#include "core/types.h"
+#include "simd/simd.h"
+#include "table/table.h"
+
+namespace annlib {
+
+constexpr std::uint32_t kNoList = 0xFFFFFFFFu;
+
+/// Posting lists: around each centroid the slots of the vectors that belong to it, and one bit a dimension of where
+/// each lies from the centroid (codec/neighbour_codes.h), in blocks of 32 that are scored at once. A slot may stand in
+/// several lists, once in each.
+///
+/// A block is its codes and then its 32 slots; places that are free have kNoSlot and lie at the end. Lists that outgrow
+/// their place move to the end of all and leave a hole, which compact() closes.
+///
+/// const members may be called from any thread while nothing changes.
+class PostingLists {
+ public:
+  /// Of the table's vectors.
+  explicit PostingLists(const Table& table) : codes_(table, simd::kBlockRows), dim_(table.dim()) {}
+
+  std::size_t count() const { return lists_.size(); }
+  std::size_t size(std::uint32_t list) const { return lists_[list].size; }
+  const float* centroid(std::uint32_t list) const { return centroids_.data() + std::size_t{list} * dim_; }
+  const Array<float>& centroids() const { return centroids_; }
+  const NeighbourCodes& codes() const { return codes_; }
+
+  /// An empty list around a centroid; returns its number.
+  std::uint32_t add_list(const float* centroid);
+  /// Empties a list, which lies around another centroid from now on.
+  void reset(std::uint32_t list, const float* centroid);
+  /// Room for `size` slots.
+  void reserve(std::uint32_t list, std::size_t size);
+  /// For one thread a list, in lists that have the room (or for one thread in all): puts slots at the end; their
+  /// vectors are size x dim. ValueError, and nothing changed, where a vector is too far from the centroid for floats.
+  void append(std::uint32_t list, std::span<const Slot> slots, const float* vectors);
+  /// Takes a slot out, of a list that may have it.
+  void remove(std::uint32_t list, Slot slot);
+  void slots_of(std::uint32_t list, std::vector<Slot>& out) const;
+  bool has(std::uint32_t list, Slot slot) const;
+  /// Closes the holes.
+  void compact();
+  /// What errors of its estimates are proportional to, besides the length of what the codes are compared with.
+  float width(std::uint32_t list) const { return lists_[list].width; }
+
+  /// Calls take(slot, estimate) for what may be nearer than `bound`, which take() may lower. `distance` is the query's from the centroid, in the
+  /// metric's own unit (under cosine half the squared one). Returns how many were looked at. Meanwhile `next` is asked
+  /// for, the list to be scanned after this one, or kNoList.
+  template <class Take>
+  std::size_t scan(std::uint32_t list, std::uint32_t next, const simd::BlockQuery& query, float distance, const float& bound,
+                   simd::ScanBlock scan_block, Take&& take) const {
+    const List& one = lists_[list];
+    const std::byte* block = blocks_.data() + one.begin;
+    const std::byte* ahead = nullptr;
+    std::size_t blocks_ahead = 0;
+    if (next != kNoList) {
+      ahead = blocks_.data() + lists_[next].begin;
+      blocks_ahead = (lists_[next].size + simd::kBlockRows - 1) / simd::kBlockRows;
+    }
+    const auto ask = [&](std::size_t n) __attribute__((always_inline)) {
+      for (n = std::min(n, blocks_ahead); n > 0; --n, --blocks_ahead, ahead += stride()) prefetch(ahead, stride());
+    };
+    const float lean = codes_.lean(reinterpret_cast<const std::byte*>(&one.reciprocal), distance);
+    for (std::uint32_t first = 0; first < one.size; first += simd::kBlockRows, block += stride()) {
+      ask(1);
+      alignas(64) float estimates[simd::kBlockRows];
+      const std::uint32_t left = one.size - first;
+      std::uint32_t near = scan_block(query, block, distance, lean, bound, estimates);
+      if (left < simd::kBlockRows) near &= (std::uint32_t{1} << left) - 1;
+      const Slot* slots = slots_in(block);
+      for (; near != 0; near &= near - 1) {
+        const auto i = static_cast<std::uint32_t>(std::countr_zero(near));
+        take(slots[i], estimates[i]);
+      }
+    }
+    ask(blocks_ahead);
+    return one.size;
+  }
+
+  std::size_t memory_bytes() const;
+  /// Bytes of blocks that belong to no list.
+  std::size_t wasted_bytes() const { return wasted_; }
+
+  struct List {
+    std::uint64_t begin = 0;      ///< of its first block, in bytes
+    std::uint32_t size = 0;       ///< slots
+    std::uint32_t capacity = 0;   ///< blocks
+    float reciprocal = 0;         ///< of the centroid's squared length; under ip alone
+    float width = 0;              ///< mean |times| of its codes: what errors of estimates are proportional to
+  };
+  const Array<List>& lists() const { return lists_; }
+  const Array<std::byte>& blocks() const { return blocks_; }
+  std::size_t stride() const { return codes_.block_bytes() + simd::kBlockRows * sizeof(Slot); }
+  /// From a file, which may be hostile: CorruptError unless lists lie apart within the blocks and hold slots of the
+  /// table's, each once in a list.
+  void restore(Array<float> centroids, Array<List> lists, Array<std::byte> blocks, std::size_t slots);
+
+ private:
+  const Slot* slots_in(const std::byte* block) const {
+    return reinterpret_cast<const Slot*>(block + codes_.block_bytes());
+  }
+  Slot* slots_in(std::byte* block) const { return reinterpret_cast<Slot*>(block + codes_.block_bytes()); }
+  std::byte* block_of(const List& list, std::uint32_t place) {
+    return blocks_.data() + list.begin + place / simd::kBlockRows * stride();
+  }
+  void grow(List& list, std::size_t size);
+  void place_centroid(std::uint32_t list, const float* centroid);
+  void measure(List& list);
+
+  NeighbourCodes codes_;
+  std::uint32_t dim_;
+  Array<float> centroids_;
+  Array<List> lists_;
+  Array<std::byte> blocks_;
+  std::size_t wasted_ = 0;
+};
+
+}  // namespace annlib

@@ -1,0 +1,161 @@
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <numeric>
+#include <utility>
+
+#include "core/error.h"
+#include "core/parallel.h"
+#include "hnsw/hnsw_index.h"
+#include "spann/spann_index.h"
+#include "table/vectors.h"
+
+namespace annlib {
+namespace {
+
+// Centres are learnt from so many floats at most: a random sample of larger data.
+constexpr std::size_t kSampleFloats = std::size_t{1} << 28;
+// Centres around a centre, among which those of its rows are looked for, and the rounds of that.
+constexpr std::size_t kAround = 48;
+constexpr int kRefinements = 3;
+constexpr std::size_t kGrain = 512;
+
+// Rows as lists see them: float32, under cosine of unit length.
+void load_row(const std::byte* row, const SpannParams& params, float* out) {
+  widen(row, params.dtype, params.dim, out);
+  if (params.metric != Metric::cosine) return;
+  const float reciprocal = reciprocal_length(out, params.dim);
+  for (std::uint32_t d = 0; d < params.dim; ++d) out[d] *= reciprocal;
+}
+
+// The centres around each centre, as an HNSW index finds them.
+CentroidGraph centroid_graph(const Array<float>& centroids, std::uint32_t dim, int threads) {
+  const std::size_t n = centroids.size() / dim;
+  HnswParams params;
+  params.dim = dim;
+  params.ef_construction = 100;
+  HnswIndex index(params);
+  std::vector<std::int64_t> numbers(n);
+  std::iota(numbers.begin(), numbers.end(), 0);
+  index.add({centroids.data(), DType::f32, n, dim}, numbers, OnConflict::raise, threads, {});
+  CentroidGraph graph;
+  graph.width = std::min(kAround, n);
+  graph.near.resize(n * graph.width);
+  std::vector<std::int64_t> ids(n * graph.width), counts(n);
+  std::vector<float> distances(n * graph.width);
+  SearchRequest request;
+  request.k = graph.width;
+  request.ef = 2 * graph.width;
+  request.threads = threads;
+  index.search({centroids.data(), DType::f32, n, dim}, request, {ids.data(), distances.data(), counts.data()});
+  for (std::size_t i = 0; i < n; ++i) {
+    NearCentroid* near = graph.near.data() + i * graph.width;
+    const auto self = static_cast<std::uint32_t>(i);
+    std::size_t kept = 0;
+    near[kept++] = {0, self};
+    for (std::size_t j = 0; j < graph.width && kept < graph.width; ++j) {
+      const auto other = static_cast<std::uint32_t>(ids[i * graph.width + j]);
+      if (other != self) near[kept++] = {distances[i * graph.width + j], other};
+    }
+  }
+  return graph;
+}
+
+}  // namespace
+
+std::unique_ptr<SpannState> build_spann(const SpannParams& params, const RowSource& source, int threads,
+                                        const Progress& progress) {
+  const std::size_t n = source.count;
+  const std::uint32_t dim = params.dim;
+  auto state = std::make_unique<SpannState>(params);
+  if (n == 0) return state;
+  // Three parts of about the same length.
+  const auto report = [&](std::size_t thirds) {
+    if (progress) progress(n * thirds / 3, n);
+  };
+  report(0);
+  std::vector<std::size_t> order(n);
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  std::sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
+    return std::pair(params.rank(source.id(a)), source.id(a)) < std::pair(params.rank(source.id(b)), source.id(b));
+  });
+  const std::size_t sampled = std::min(n, std::max<std::size_t>(kSampleFloats / dim, 1));
+  Array<float> sample(sampled * dim);
+  parallel_for(sampled, kGrain, threads, [&](std::size_t begin, std::size_t end, int) {
+    for (std::size_t i = begin; i < end; ++i) load_row(source.row(order[i]), params, sample.data() + i * dim);
+  });
+  const RowMatrix rows{sample.data(), sampled, dim};
+  ClusterOptions options;
+  options.size = std::max<std::size_t>(1, params.list_size * sampled / n);
+  options.seed = params.seed;
+  options.threads = threads;
+  Clusters clusters = balanced_clusters(rows, options);
+  report(1);
+  const auto around = [&](const Array<float>& centroids) {
+    return centroid_graph(centroids, dim, threads);
+  };
+  refine(rows, clusters, around, kRefinements, threads);
+  const Array<float>& centroids = clusters.centroids;
+  const CentroidGraph graph = around(centroids);
+  report(2);
+
+  // By list, so that what is likely to be ranked together lies together.
+  std::vector<std::uint32_t> homes(n * params.replicas);
+  parallel_for(n, kGrain, threads, [&](std::size_t begin, std::size_t end, int) {
+    std::vector<float> row(dim);
+    std::vector<NearCentroid> near;
+    for (std::size_t i = begin; i < end; ++i) {
+      load_row(source.row(order[i]), params, row.data());
+      // Of rows outside of the sample nothing is known.
+      const std::uint32_t start = i < sampled ? clusters.homes[i] : clusters.homes[i % sampled];
+      nearest_centroid(row.data(), centroids, dim, graph, start, near);
+      choose_homes(near, centroids, dim, {homes.data() + i * params.replicas, params.replicas});
+    }
+  });
+  sample = Array<float>();
+  std::vector<std::uint32_t> places(n);
+  std::iota(places.begin(), places.end(), 0u);
+  std::stable_sort(places.begin(), places.end(), [&](std::uint32_t a, std::uint32_t b) {
+    return homes[a * params.replicas] < homes[b * params.replicas];
+  });
+  Table& table = state->table;
+  table.reserve(n);
+  state->homes.resize(n * params.replicas);
+  std::vector<std::size_t> items;
+  const std::size_t lists = centroids.size() / dim;
+  std::vector<std::vector<Slot>> members(lists);
+  for (std::uint32_t place : places) {
+    const std::size_t item = order[place];
+    const Slot slot = table.append(source.row(item));
+    table.reveal(slot, source.id(item), source.arrival(item));
+    items.push_back(item);
+    for (std::uint32_t r = 0; r < params.replicas; ++r) {
+      const std::uint32_t home = homes[place * params.replicas + r];
+      state->homes_of(slot)[r] = home;
+      if (home != kNoList) members[home].push_back(slot);
+    }
+  }
+  table.renumber_arrivals();
+  source.attributes(table.columns(), items);
+  for (std::size_t l = 0; l < lists; ++l) {
+    state->lists.add_list(centroids.data() + l * dim);
+    state->lists.reserve(static_cast<std::uint32_t>(l), members[l].size());
+  }
+  parallel_for(lists, 4, threads, [&](std::size_t begin, std::size_t end, int) {
+    std::vector<float> vectors;
+    for (std::size_t l = begin; l < end; ++l) {
+      vectors.resize(members[l].size() * dim);
+      for (std::size_t i = 0; i < members[l].size(); ++i) {
+        load_row(table.row(members[l][i]), params, vectors.data() + i * dim);
+      }
+      state->lists.append(static_cast<std::uint32_t>(l), members[l], vectors.data());
+    }
+  });
+  state->centroids.build(state->lists, threads);
+  state->clustered = n;
+  state->learn(threads);
+  report(3);
+  return state;
+}
+
+}  // namespace annlib
