@@ -14,7 +14,19 @@ Array = NDArray[Any]
 
 METRICS = ("l2", "ip", "cosine")
 DTYPES = ("float32", "float16", "int8", "uint8")
-INDEXES = (annlib.FlatIndex, annlib.HNSWIndex)
+
+
+class SPANNInMemory(annlib.SPANNIndex):
+    """SPANNIndex with the others' `build`, which has no path."""
+
+    @classmethod
+    def build(cls, vectors: Any, *args: Any, **options: Any) -> SPANNInMemory:
+        made = annlib.SPANNIndex.build.__func__(cls, None, vectors, *args, **options)
+        assert isinstance(made, SPANNInMemory)
+        return made
+
+
+INDEXES = (annlib.FlatIndex, annlib.HNSWIndex, SPANNInMemory)
 #: ef_construction of graphs over the demo set: enough, and half the time of the default.
 ARXIV_EF = 60
 

@@ -81,13 +81,14 @@ bool NeighbourCodes::put(const Center& center, const float* vector, std::byte* b
     add = part * (norm2 + 2.0f * factor * sums.other);
     times = -2.0f * part * factor;
   }
+  const bool finite = std::isfinite(add) && std::isfinite(times);
   auto* factors = reinterpret_cast<float*>(block);
-  factors[place] = add;
-  factors[simd::kBlockRows + place] = times;
+  factors[place] = finite ? add : std::numeric_limits<float>::lowest();
+  factors[simd::kBlockRows + place] = finite ? times : 0.0f;
   std::byte* nibbles = block + simd::kBlockFactorBytes + place % 16;
   const int shift = place < 16 ? 0 : 4;
   for (std::uint32_t t = 0; t < padded / 4; ++t) nibbles[16 * t] |= std::byte(signs[t] << shift);
-  return std::isfinite(add) && std::isfinite(times);
+  return finite;
 }
 
 void NeighbourCodes::clear(std::byte* block, std::uint32_t place) const {

@@ -67,7 +67,8 @@ class NeighbourCodes {
   }
   /// What lean() goes by, in the header of codes around a vector; nothing but under ip.
   void put_header(const float* center, std::byte* codes) const;
-  /// The code of a vector in a place of a block that is zero there; false where its numbers do not fit a float.
+  /// The code of a vector in a place of a block that is zero there; false where its numbers do not fit a float. It says
+  /// then, but under ip, that the vector is near whatever it is compared with.
   bool put(const Center& center, const float* vector, std::byte* block, std::uint32_t place, float* memory) const;
   /// Copies one code, to a place that may hold another.
   void move(const std::byte* from, std::uint32_t from_place, std::byte* to, std::uint32_t to_place) const;

@@ -55,16 +55,14 @@ void PostingLists::append(std::uint32_t list, std::span<const Slot> slots, const
   grow(one, one.size + slots.size());
   std::vector<float> memory(codes_.center_floats() + codes_.put_floats());
   const NeighbourCodes::Center around = codes_.center(centroid(list), memory.data());
-  bool finite = true;
-  for (std::size_t i = 0; i < slots.size() && finite; ++i) {
+  for (std::size_t i = 0; i < slots.size(); ++i) {
     const auto place = static_cast<std::uint32_t>(one.size + i);
     std::byte* block = block_of(one, place);
     codes_.clear(block, place % simd::kBlockRows);
-    finite = codes_.put(around, vectors + i * dim_, block, place % simd::kBlockRows,
-                        memory.data() + codes_.center_floats());
+    codes_.put(around, vectors + i * dim_, block, place % simd::kBlockRows,
+               memory.data() + codes_.center_floats());
     slots_in(block)[place % simd::kBlockRows] = slots[i];
   }
-  if (!finite) throw ValueError("a vector is too far from the others for distances in float32");
   one.size += static_cast<std::uint32_t>(slots.size());
   measure(one);
 }

@@ -43,7 +43,7 @@ class PostingLists {
   /// Room for `size` slots.
   void reserve(std::uint32_t list, std::size_t size);
   /// For one thread a list, in lists that have the room (or for one thread in all): puts slots at the end; their
-  /// vectors are size x dim. ValueError, and nothing changed, where a vector is too far from the centroid for floats.
+  /// vectors are size x dim.
   void append(std::uint32_t list, std::span<const Slot> slots, const float* vectors);
   /// Takes a slot out, of a list that may have it.
   void remove(std::uint32_t list, Slot slot);

@@ -108,10 +108,13 @@ void CentroidIndex::search(const PostingLists& lists, const float* row, const si
     s.nearest.push(Candidate(estimate, list));
     if (s.nearest.full()) bound = s.nearest.bound().distance();
   });
-  s.nearest.shrink();
-  s.need(more);
+  std::vector<Slot> all;
+  // Estimates of vectors that are too long for floats are no numbers.
+  if (s.nearest.sorted().size() < more) codes_.slots_of(0, all);
+  s.need(std::max(more, all.size()));
   std::size_t at = 0;
   for (Candidate c : s.nearest.sorted()) s.slots[at++] = c.slot();
+  if (!all.empty()) at = static_cast<std::size_t>(std::copy(all.begin(), all.end(), s.slots.begin()) - s.slots.begin());
   scan.score(s.slots.data(), at, s.distances.data());
   s.cost.distances += at;
   for (std::size_t i = 0; i < at; ++i) s.found.emplace_back(s.distances[i], s.slots[i]);

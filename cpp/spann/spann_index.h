@@ -61,7 +61,7 @@ struct SpannState {
   void near_lists(const float* row, std::size_t n, Scratch& s, std::vector<NearCentroid>& near) const;
   /// The lists that slots are to stand in, replicas each.
   std::vector<std::uint32_t> homes_for(std::span<const Slot> slots, int threads) const;
-  /// Puts slots into these lists and takes them out of all others. ValueError as PostingLists::append().
+  /// Puts slots into these lists and takes them out of all others.
   void settle(std::span<const Slot> slots, std::span<const std::uint32_t> chosen);
   void leave_lists(Slot slot);
   /// Gives a list up; its vectors go to others.

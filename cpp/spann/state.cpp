@@ -192,7 +192,8 @@ void choose_homes(std::span<const NearCentroid> near, const Array<float>& centro
   for (std::size_t i = 0; i < near.size(); ++i) cost[i] = near[i].distance;
   for (std::uint32_t& home : homes) {
     const auto best = std::min_element(cost.begin(), cost.end());
-    if (best == cost.end() || !std::isfinite(*best)) return;
+    // One list there must be, even of a vector so long that no distance of it fits a float.
+    if (&home != &homes.front() && !std::isfinite(*best)) return;
     const NearCentroid chosen = near[static_cast<std::size_t>(best - cost.begin())];
     home = chosen.centroid;
     *best = std::numeric_limits<float>::infinity();
