@@ -5,7 +5,7 @@ float32, float16, int8 or uint8; ids are int64 and non-negative. ``threads`` 0 i
 calls release the GIL while they work and may be made from any thread. Other errors than the two below are Python's.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias, TypedDict
 
 import numpy as np
@@ -78,6 +78,19 @@ class Index:
 
         `plan` is "auto", "exact", "scan" or "walk". With `explain` what became of each query comes last.
         """
+
+    def search_each(
+        self,
+        queries: NDArray[Any],
+        k: int,
+        ef: int,
+        filters: Sequence[tuple[NDArray[np.bool_] | None, NDArray[np.int64] | None, bytes | None]],
+        filter_of: NDArray[np.uint32],
+        threads: int,
+        plan: str,
+        explain: bool,
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32], Any, _Cost, list[dict[str, Any]] | None]:
+        """search() under filters of which `filter_of` (n,) names each query's own; 2**32 - 1 is none."""
 
     def search_radius(
         self,

@@ -26,7 +26,7 @@ from .arrays import (
     metric_name,
     require_room,
 )
-from .attributed import Attributed, groups_of
+from .attributed import Attributed
 from .attributes import Attributes, to_core
 from .filters import EVERYTHING, CoreFilter, Filter
 from .ids import IntArray, StringIds
@@ -324,19 +324,20 @@ class Index(Attributed, ABC):
         keys, distances, counts, cost, plans = self._core.search(
             block, k, ef, chosen.mask, chosen.ids, chosen.expression, threads, plan, explain
         )
-        explained = plans[0] if plans is not None and block.ndim == 1 else plans
-        return SearchResult(read(keys), distances, counts, cost, explained)
+        return SearchResult(read(keys), distances, counts, cost, _of_one(plans, block))
 
     def _search_each(
         self, block: NDArray[Any], k: int, ef: int, each: Any, threads: int, plan: str, explain: bool
     ) -> SearchResult:
-        queries = np.atleast_2d(block)
-        if len(each) != len(queries):
-            raise ValueError(f"got {len(queries)} queries and {len(each)} filters")
-        found = SearchResult.empty(len(queries), k, self._strings is not None, explain)
-        for one, rows in groups_of([self._lower(one) for one in each]):
-            found.put(rows, self._search(queries[rows], k, ef, one, threads, plan, explain))
-        return found.first() if block.ndim == 1 else found
+        queries = 1 if block.ndim == 1 else len(block)
+        if len(each) != queries:
+            raise ValueError(f"got {queries} queries and {len(each)} filters")
+        different, filter_of = self._lower_each(each)
+        read = self._reader()
+        keys, distances, counts, cost, plans = self._core.search_each(
+            block, k, ef, different, filter_of, threads, plan, explain
+        )
+        return SearchResult(read(keys), distances, counts, cost, _of_one(plans, block))
 
     def search_radius(
         self,
@@ -462,6 +463,10 @@ class Index(Attributed, ABC):
 
 def _as_they_are(keys: IntArray) -> NDArray[Any]:
     return keys
+
+
+def _of_one(plans: list[Any] | None, block: NDArray[Any]) -> Any:
+    return plans[0] if plans is not None and block.ndim == 1 else plans
 
 
 def core_progress(progress: Progress, report: Callable[[int], None]) -> Callable[[int, int], None] | None:

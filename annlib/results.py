@@ -45,28 +45,6 @@ class SearchResult:
         self._cost = cost
         self.plan = plan
 
-    @classmethod
-    def empty(cls, queries: int, k: int, strings: bool, explain: bool) -> SearchResult:
-        """Of a batch in which nothing was found, for `put`."""
-        ids = np.full((queries, k), None if strings else -1, object if strings else np.int64)
-        distances = np.full((queries, k), np.inf, np.float32)
-        plan: list[dict[str, Any]] | None = [{}] * queries if explain else None
-        return cls(ids, distances, np.zeros(queries, np.int64), (0, 0, 0), plan)
-
-    def put(self, rows: NDArray[np.intp], part: SearchResult) -> None:
-        """Makes a batch's results those of these rows of this one."""
-        self.ids[rows], self.distances[rows], self.counts[rows] = part.ids, part.distances, part.counts
-        if self.plan is not None:
-            for row, plan in zip(rows.tolist(), part.plan, strict=True):
-                self.plan[row] = plan
-        a, b = self._cost, part._cost
-        self._cost = (a[0] + b[0], a[1] + b[1], a[2] + b[2])
-
-    def first(self) -> SearchResult:
-        """The first query's alone."""
-        plan = None if self.plan is None else self.plan[0]
-        return SearchResult(self.ids[0], self.distances[0], int(self.counts[0]), self._cost, plan)
-
     @property
     def stats(self) -> dict[str, int]:
         """Totals over the batch: distance_computations, hops, rerank_computations."""

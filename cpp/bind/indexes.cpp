@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <memory>
 #include <optional>
+#include <tuple>
 #include <utility>
 
 #include "bind/arrays.h"
@@ -19,21 +20,27 @@ using Release = py::gil_scoped_release;
 /// (distance computations, hops, rerank computations): the Python layer names them when it is asked.
 py::tuple tuple_of(const SearchCost& cost) { return py::make_tuple(cost.distances, cost.hops, cost.reranked); }
 
-/// The filter arguments of a search call, kept alive while it runs.
+/// The filters of a call, kept alive while it runs.
 class FilterArguments {
  public:
-  FilterArguments(std::optional<MaskArray> mask, std::optional<IdArray> ids, const std::optional<py::bytes>& expression)
-      : mask_(std::move(mask)), ids_(std::move(ids)) {
-    if (mask_) filter_ = RowFilter::mask({mask_->data(), static_cast<std::size_t>(mask_->size())});
-    if (ids_) filter_ = RowFilter::ids(span_of(*ids_));
-    if (expression) filter_ = RowFilter::expression(*expression);
+  FilterArguments() = default;
+  FilterArguments(std::optional<MaskArray> mask, std::optional<IdArray> ids,
+                  const std::optional<py::bytes>& expression) {
+    add(std::move(mask), std::move(ids), expression);
   }
-  const RowFilter* get() const { return filter_ ? &*filter_ : nullptr; }
+  /// One more, unless it is none.
+  void add(std::optional<MaskArray> mask, std::optional<IdArray> ids, const std::optional<py::bytes>& expression) {
+    if (mask) filters_.push_back(RowFilter::mask({mask->data(), static_cast<std::size_t>(mask->size())}));
+    if (ids) filters_.push_back(RowFilter::ids(span_of(*ids)));
+    if (expression) filters_.push_back(RowFilter::expression(*expression));
+    if (mask) arrays_.push_back(std::move(*mask));
+    if (ids) arrays_.push_back(std::move(*ids));
+  }
+  std::span<const RowFilter> get() const { return filters_; }
 
  private:
-  std::optional<MaskArray> mask_;
-  std::optional<IdArray> ids_;
-  std::optional<RowFilter> filter_;
+  std::vector<py::array> arrays_;
+  std::vector<RowFilter> filters_;
 };
 
 constexpr const char* kPlans[] = {"auto", "exact", "scan", "walk"};
@@ -93,7 +100,24 @@ py::tuple search(const Index& index, const py::array& queries, std::size_t k, st
                  std::optional<MaskArray> mask, std::optional<IdArray> ids, const std::optional<py::bytes>& expression,
                  int threads, const std::string& plan, bool explain) {
   const FilterArguments filter(std::move(mask), std::move(ids), expression);
-  return search_with(index, queries, {k, ef, filter.get(), threads, parse_plan(plan), {}}, explain);
+  return search_with(index, queries, {k, ef, filter.get(), {}, threads, parse_plan(plan), {}}, explain);
+}
+
+using FilterTuple = std::tuple<std::optional<MaskArray>, std::optional<IdArray>, std::optional<py::bytes>>;
+
+py::tuple search_each(const Index& index, const py::array& queries, std::size_t k, std::size_t ef,
+                      const std::vector<FilterTuple>& each, const py::array_t<std::uint32_t>& filter_of, int threads,
+                      const std::string& plan, bool explain) {
+  FilterArguments filters;
+  for (const auto& [mask, ids, expression] : each) filters.add(mask, ids, expression);
+  const std::span of(filter_of.data(), static_cast<std::size_t>(filter_of.size()));
+  const std::size_t n = block_of(queries, "queries").count;
+  if (of.size() != n || filters.get().size() != each.size() ||
+      std::any_of(of.begin(), of.end(), [&](std::uint32_t f) { return f != kNoFilter && f >= each.size(); })) {
+    throw ValueError("filter_of must name one of " + std::to_string(each.size()) + " filters for each of " +
+                     std::to_string(n) + " queries");
+  }
+  return search_with(index, queries, {k, ef, filters.get(), of, threads, parse_plan(plan), {}}, explain);
 }
 
 template <class T>
@@ -121,7 +145,7 @@ py::tuple search_radius(const Index& index, const py::array& queries, float radi
   RadiusResult result;
   {
     Release release;
-    result = index.search_radius(block, radius, {0, ef, filter.get(), threads, Plan::automatic, {}});
+    result = index.search_radius(block, radius, {0, ef, filter.get(), {}, threads, Plan::automatic, {}});
   }
   return py::make_tuple(array_of(std::move(result.lims)), array_of(std::move(result.ids)),
                         array_of(std::move(result.distances)), tuple_of(result.cost));
@@ -131,7 +155,7 @@ std::size_t count(const Index& index, std::optional<MaskArray> mask, std::option
                   const std::optional<py::bytes>& expression) {
   const FilterArguments filter(std::move(mask), std::move(ids), expression);
   Release release;
-  return filter.get() == nullptr ? index.size() : index.count(*filter.get());
+  return filter.get().empty() ? index.size() : index.count(filter.get().front());
 }
 
 py::dict attributes(const Index& index, const IdArray& ids) {
@@ -200,7 +224,7 @@ py::array loaded(const HnswIndex& index, const IdArray& ids) {
 py::tuple search_left_out(const HnswIndex& index, const IdArray& ids, std::size_t k, std::size_t ef, int threads,
                           bool exact) {
   return search_with(index, index.keeps_vectors() ? get(index, ids) : loaded(index, ids),
-                     {k, ef, nullptr, threads, exact ? Plan::exact : Plan::automatic, span_of(ids)}, false);
+                     {k, ef, {}, {}, threads, exact ? Plan::exact : Plan::automatic, span_of(ids)}, false);
 }
 
 py::array_t<bool> contains(const Index& index, const IdArray& ids) {
@@ -317,6 +341,8 @@ void bind_indexes(py::module_& m) {
           py::arg("threads"), py::arg("progress"))
       .def("search", &search, py::arg("queries"), py::arg("k"), py::arg("ef"), py::arg("mask"), py::arg("ids"),
            py::arg("expression"), py::arg("threads"), py::arg("plan"), py::arg("explain"))
+      .def("search_each", &search_each, py::arg("queries"), py::arg("k"), py::arg("ef"), py::arg("filters"),
+           py::arg("filter_of"), py::arg("threads"), py::arg("plan"), py::arg("explain"))
       .def("search_radius", &search_radius, py::arg("queries"), py::arg("radius"), py::arg("ef"), py::arg("mask"),
            py::arg("ids"), py::arg("expression"), py::arg("threads"))
       .def("get", &get, py::arg("ids"))

@@ -17,7 +17,9 @@ Passing FilterCache::evaluate(std::string_view encoded, const Table& table) {
   auto slots = std::make_shared<const Bitset>(annlib::evaluate(expression, table, orders));
   const Passing passing{slots, slots->count()};
   std::lock_guard guard(mutex_);
-  if (find(key, version) == nullptr) keep({std::move(key), version, passing});
+  // Who evaluates the same beside another takes what the first has kept, so that equal filters give one bitmap.
+  if (const Entry* entry = find(key, version)) return entry->passing;
+  keep({std::move(key), version, passing});
   return passing;
 }
 

@@ -31,10 +31,15 @@ using Progress = std::function<void(std::size_t done, std::size_t total)>;
 
 enum class OnConflict { raise, update };
 
+/// In SearchRequest::filter_of: everything passes.
+constexpr std::uint32_t kNoFilter = ~std::uint32_t{0};
+
 struct SearchRequest {
   std::size_t k = 10;
-  std::size_t ef = 64;  ///< graph indexes only
-  const RowFilter* filter = nullptr;
+  std::size_t ef = 64;                      ///< graph indexes only
+  std::span<const RowFilter> filters = {};  ///< each evaluated once; none: everything passes
+  /// For each query which of them is its own, or kNoFilter. Empty: the first is every query's.
+  std::span<const std::uint32_t> filter_of = {};
   int threads = 0;
   Plan plan = Plan::automatic;
   /// Graph indexes only: for each query one of bottom_ids(), without which it is searched, and without all that equal
@@ -161,12 +166,22 @@ class Index {
 
  private:
   class Lease;
+  /// Queries of a batch, by their numbers, that are under one filter.
+  struct Group {
+    Passing passing;
+    std::vector<std::size_t> queries;
+  };
 
   /// KeyError unless all ids are there.
   std::vector<Slot> slots_of(std::span<const std::int64_t> ids) const;
   void store_attributes(std::span<const Slot> slots, const Columns& attributes, bool keep);
   void check_block(const VectorBlock& block, const std::string& what) const;
   float reported(float distance) const;
+  QueryView view(const VectorBlock& queries, const SearchRequest& request, std::size_t i) const;
+  std::vector<Group> evaluated(std::span<const RowFilter> filters, std::span<const std::vector<std::size_t>> queries,
+                               int threads) const;
+  template <class Body>
+  SearchCost for_groups(std::span<const Group> groups, int threads, Body&& body) const;
   template <class Body>
   SearchCost for_queries(const VectorBlock& queries, const SearchRequest& request, Body&& body) const;
   std::unique_ptr<Scratch> borrow() const;
