@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 
@@ -24,8 +25,14 @@ struct PlanReport {
 
 /// What the parts of a search cost on the index at hand, in nanoseconds.
 struct PlanCosts {
-  double hop = 0;    ///< a node expanded by a walk
-  double match = 0;  ///< an item scored by a scan over those that pass
+  double hop = 0;     ///< a node expanded by a walk
+  double match = 0;   ///< an item scored by a scan over those that pass
+  double shared = 0;  ///< the same once it is at hand, among many queries that are scanned for together
+
+  /// What one of so many queries pays, if a scan answers them together: for getting at an item, its share.
+  PlanCosts shared_by(std::size_t queries) const {
+    return {hop, shared + std::max(match - shared, 0.0) / static_cast<double>(queries), shared};
+  }
 };
 
 /// How a search under a filter is answered: by a scan of all that passes, or by a walk through the graph that keeps

@@ -32,6 +32,15 @@ struct SearchCost {
   }
 };
 
+/// One of the queries that a scan answers together.
+struct ScannedQuery {
+  QueryBuffer query, row;
+  Scan first, exact;               ///< what all rows are scored by, and what results are; the same without codes
+  std::vector<Candidate> waiting;  ///< by codes, near enough for their exact distances
+  TopK nearest;
+  SearchCost cost;
+};
+
 /// Everything one search writes to; pooled and reused, so that a query allocates nothing.
 struct Scratch {
   Pool pool;
@@ -45,6 +54,10 @@ struct Scratch {
   std::vector<Candidate> found;
   TopK nearest;
   SearchCost cost;
+  std::vector<ScannedQuery> scanned;  ///< of a scan for several queries, and what its kernel takes and gives
+  std::vector<simd::Query> queries;
+  std::vector<float> limits, scores;
+  std::vector<Slot> rows;
 
   void need(std::size_t n) {
     if (slots.size() < n) {

@@ -43,7 +43,7 @@ struct AcceptEvery : AcceptAll {
 
 // Timed on this machine, this index and the state of its memory: what a walk and a scan of random items take.
 PlanCosts HnswIndex::measure_costs() const {
-  constexpr std::size_t kWalks = 16, kScans = 256, kWalkedFor = 64;
+  constexpr std::size_t kWalks = 16, kScans = 256, kTogether = 16, kWalkedFor = 64;
   using Clock = std::chrono::steady_clock;
   const auto since = [](Clock::time_point begin) {
     return std::chrono::duration<double, std::nano>(Clock::now() - begin).count();
@@ -51,7 +51,7 @@ PlanCosts HnswIndex::measure_costs() const {
   const HnswState& state = *state_;
   Scratch s;
   s.need(kScans);
-  std::vector<double> hops, matches;
+  std::vector<double> hops, matches, shared;
   std::vector<float> vector(state.table.dim());
   const auto slots = static_cast<std::uint32_t>(state.table.slots());
   for (std::uint64_t i = 0; i < kWalks; ++i) {
@@ -63,14 +63,20 @@ PlanCosts HnswIndex::measure_costs() const {
     hops.push_back(since(begin) / static_cast<double>(std::max<std::uint64_t>(s.cost.hops, 1)));
     for (std::uint64_t j = 0; j < kScans; ++j) s.slots[j] = to_below(random64(1, 5, i * kScans + j), slots);
     begin = Clock::now();
-    state.walk().prepare(query, s.query).score(s.slots.data(), kScans, s.distances.data());
+    const Scan scan = state.walk().prepare(query, s.query);
+    scan.score(s.slots.data(), kScans, s.distances.data());
     matches.push_back(since(begin) / kScans);
+    const std::vector<simd::Query> queries(kTogether, scan.query);
+    s.scores.resize(kTogether * kScans);
+    begin = Clock::now();
+    scan.scorer.block(queries.data(), kTogether, scan.rows, s.slots.data(), kScans, s.scores.data());
+    shared.push_back(since(begin) / (kTogether * kScans));
   }
   const auto median = [](std::vector<double>& times) {
     std::nth_element(times.begin(), times.begin() + kWalks / 2, times.end());
     return times[kWalks / 2];
   };
-  return {median(hops), median(matches)};
+  return {median(hops), median(matches), median(shared)};
 }
 
 PlanCosts HnswIndex::plan_costs() const {
@@ -169,15 +175,14 @@ void HnswIndex::rerank(const QueryView& query, std::size_t k, float margin, std:
   }
 }
 
-PlanReport HnswIndex::search_one(const QueryView& query, const SearchRequest& request, const Bitset* passing,
-                                 std::size_t matches, Scratch& s) const {
+bool HnswIndex::search_one(const QueryView& query, const SearchRequest& request, const Bitset* passing,
+                           std::size_t matches, std::size_t together, Scratch& s, PlanReport& report) const {
   const HnswState& state = *state_;
   const Slot left_out = query.left_out == kNoSlot ? kNoSlot : state.twins.node_of(query.left_out);
   const std::size_t equals = left_out == kNoSlot ? 0 : 1 + state.twins.of(left_out).size();
   const std::size_t k = std::min(request.k, matches - equals);
   const std::size_t ef = std::max(request.ef, k);
   const Bitset& slots = passing != nullptr ? *passing : state.table.alive_bits();
-  PlanReport report;
   const auto attempt = [&](const auto& accept, const auto& patience) {
     report.plan = Plan::walk;
     if (walk_nearest(query, left_out, k, ef, accept, patience, s)) collect(k, accept, s);
@@ -188,27 +193,28 @@ PlanReport HnswIndex::search_one(const QueryView& query, const SearchRequest& re
   };
   const AcceptSlots accept(slots, state.twins);
   if (request.plan == Plan::automatic && passing != nullptr) {
-    const Planner planner(plan_costs(), state.table.live(), matches, wanted(ef));
+    const Planner planner(plan_costs().shared_by(together), state.table.live(), matches, wanted(ef));
     report.scan_cost = planner.scan_cost();
     report.walk_cost = planner.walk_cost();
-    if (planner.begins_with_walk() && attempt(accept, planner)) return report;
+    if (planner.begins_with_walk() && attempt(accept, planner)) return true;
   } else if (request.plan == Plan::walk || (request.plan == Plan::automatic && matches > kScanned * ef)) {
     // A graph with nothing dead in it needs no test at all.
     const bool every = passing == nullptr && state.dead == 0;
-    if (every ? attempt(AcceptEvery{}, ToTheEnd{}) : attempt(accept, ToTheEnd{})) return report;
+    if (every ? attempt(AcceptEvery{}, ToTheEnd{}) : attempt(accept, ToTheEnd{})) return true;
   }
-  const bool by_codes = request.plan == Plan::scan || (request.plan == Plan::automatic && passing != nullptr);
-  if (by_codes && state.reranks() && equals == 0) {
-    coded_search(*state.codes, state.table, query, k, slots, s);
-    report.plan = Plan::scan;
-    return report;
-  }
-  exact_search(state.truth(), query, k + equals, slots, s);
-  report.plan = Plan::exact;
-  if (equals == 0) return report;
+  if (equals == 0) return false;
+  scan_nearest({nullptr, &state.truth()}, {&query, 1}, k + equals, slots, s);
+  s.found = s.scanned.front().nearest.sorted();
+  s.cost += s.scanned.front().cost;
   std::erase_if(s.found, [&](Candidate c) { return state.equal(c.slot(), left_out); });
   s.found.resize(std::min(s.found.size(), k));
-  return report;
+  report.plan = Plan::exact;
+  return true;
+}
+
+ScanSpaces HnswIndex::scan_spaces(const SearchRequest& request, const Bitset* passing) const {
+  const bool by_codes = request.plan == Plan::scan || (request.plan == Plan::automatic && passing != nullptr);
+  return {by_codes && state_->reranks() ? state_->codes.get() : nullptr, &state_->truth()};
 }
 
 void HnswIndex::radius_one(const QueryView& query, float radius, const SearchRequest& request, const Bitset* passing,
@@ -232,7 +238,7 @@ void HnswIndex::radius_one(const QueryView& query, float radius, const SearchReq
   if (passing != nullptr || matches > kScanned * request.ef) {
     if (by_walk()) return;
   }
-  exact_radius(state.truth(), query, radius, slots, s);
+  scan_radius({nullptr, &state.truth()}, query, radius, slots, s);
 }
 
 }  // namespace annlib

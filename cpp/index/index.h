@@ -62,6 +62,13 @@ struct RadiusResult {
   SearchCost cost;
 };
 
+/// What a scan goes by: the space that ranks results or, before that, shorter codes, whose margin tells which rows are
+/// scored in it.
+struct ScanSpaces {
+  const CodeSpace* codes;  ///< nullptr: all rows are scored in `exact`
+  const Space* exact;
+};
+
 /// What all indexes do alike: ids, rows, locking, batches of queries. An index is thread-safe: searches run beside
 /// each other and beside writes; writes wait for one another. A call that throws has changed nothing.
 class Index {
@@ -144,12 +151,14 @@ class Index {
   /// Called with writer_ held and nothing else.
   virtual void erase(std::span<const Slot> slots, int threads) = 0;
   virtual void rebuild(int threads, const Progress& progress) = 0;
-  /// One query, under lock_ shared: appends at most k candidates to s.found, nearest first, with exact distances
-  /// (or without vectors, with those of codes).
-  /// `passing` is nullptr, or the live slots that the filter lets through, `matches` of them.
-  /// Of the report, plan, switched and estimates.
-  virtual PlanReport search_one(const QueryView& query, const SearchRequest& request, const Bitset* passing,
-                                std::size_t matches, Scratch& s) const = 0;
+  /// One query, under lock_ shared. Appends at most k candidates to s.found, nearest first, with exact distances (or
+  /// without vectors, with those of codes); or returns false, which leaves the query to a scan of all that passes.
+  /// `passing` is nullptr, or the live slots that the filter lets through, `matches` of them; a scan would answer up to
+  /// `together` queries. Of the report, plan, switched and estimates.
+  virtual bool search_one(const QueryView& query, const SearchRequest& request, const Bitset* passing,
+                          std::size_t matches, std::size_t together, Scratch& s, PlanReport& report) const = 0;
+  /// What that scan goes by. Under lock_ shared.
+  virtual ScanSpaces scan_spaces(const SearchRequest& request, const Bitset* passing) const = 0;
   virtual void radius_one(const QueryView& query, float radius, const SearchRequest& request, const Bitset* passing,
                           std::size_t matches, Scratch& s) const = 0;
   virtual std::string kind() const = 0;
@@ -196,15 +205,12 @@ class Index {
 void require_rows(const Columns& attributes, std::size_t n);
 void require_distinct(std::span<const std::int64_t> ids);
 
-/// All passing slots scored in the space that ranks results: the exact answer, if that is the stored vectors. Appends
-/// to s.found as Index::search_one does.
-void exact_search(const Space& space, const QueryView& query, std::size_t k, const Bitset& passing, Scratch& s);
-void exact_radius(const Space& space, const QueryView& query, float radius, const Bitset& passing, Scratch& s);
-/// The same of the stored vectors by way of codes: all passing slots are scored by code, and by the stored vectors
-/// those that may be among the results, by the margin of the codes.
-void coded_search(const CodeSpace& codes, const Table& table, const QueryView& query, std::size_t k,
-                  const Bitset& passing, Scratch& s);
-void coded_radius(const CodeSpace& codes, const Table& table, const QueryView& query, float radius,
-                  const Bitset& passing, Scratch& s);
+/// The nearest k of all passing slots to each of some queries, with exact distances, as s.scanned[i].nearest for query
+/// i, and what it cost. A block of rows is scored for all queries, so it comes from memory once; what a query finds
+/// does not depend on those beside it.
+void scan_nearest(const ScanSpaces& spaces, std::span<const QueryView> queries, std::size_t k, const Bitset& passing,
+                  Scratch& s);
+/// All within a radius of one query, appended to s.found, nearest first.
+void scan_radius(const ScanSpaces& spaces, const QueryView& query, float radius, const Bitset& passing, Scratch& s);
 
 }  // namespace annlib

@@ -94,16 +94,15 @@ SearchCost Index::for_groups(std::span<const Group> groups, int threads, Body&& 
   std::mutex total_mutex;
   parallel_for(chunks.size(), 1, threads, [&](std::size_t begin, std::size_t end, int) {
     Lease lease(*this);
-    Scratch& s = *lease;
-    s.cost = SearchCost();
-    for (std::size_t c = begin; c < end; ++c) body(chunks[c].queries, chunks[c].group->passing, s);
+    SearchCost cost;
+    for (std::size_t c = begin; c < end; ++c) cost += body(chunks[c].queries, chunks[c].group->passing, *lease);
     std::lock_guard guard(total_mutex);
-    total += s.cost;
+    total += cost;
   });
   return total;
 }
 
-// Calls body(queries, passing, scratch) for some queries under one filter at a time.
+// The sum of body(queries, passing, scratch) of some queries under one filter at a time.
 template <class Body>
 SearchCost Index::for_queries(const VectorBlock& queries, const SearchRequest& request, Body&& body) const {
   check_block(queries, "queries");
@@ -145,27 +144,56 @@ SearchCost Index::for_queries(const VectorBlock& queries, const SearchRequest& r
 }
 
 SearchCost Index::search(const VectorBlock& queries, const SearchRequest& request, const SearchOutput& out) const {
-  const std::size_t k = request.k;
+  const auto write = [&](std::size_t i, const Passing& passing, PlanReport& report, const SearchCost& cost,
+                         std::span<const Candidate> found) {
+    for (std::size_t j = 0; j < request.k; ++j) {
+      const bool real = j < found.size();
+      out.ids[i * request.k + j] = real ? table().id(found[j].slot()) : -1;
+      out.distances[i * request.k + j] = real ? reported(found[j].distance()) : std::numeric_limits<float>::infinity();
+    }
+    out.counts[i] = static_cast<std::int64_t>(found.size());
+    if (out.plans == nullptr) return;
+    report.matches = passing.count;
+    report.distances = cost.distances;
+    report.hops = cost.hops;
+    report.reranked = cost.reranked;
+    out.plans[i] = report;
+  };
+  struct Left {
+    std::size_t query;
+    PlanReport report;
+    SearchCost cost;
+  };
   const auto search_chunk = [&](std::span<const std::size_t> chunk, const Passing& passing, Scratch& s) {
+    const Bitset* slots = passing.slots.get();
+    SearchCost total;
+    std::vector<Left> left;
+    std::vector<QueryView> views;
     for (const std::size_t i : chunk) {
-      const SearchCost before = s.cost;
+      const QueryView query = view(queries, request, i);
       PlanReport report;
       s.found.clear();
-      if (passing.count > 0) report = search_one(view(queries, request, i), request, passing.slots.get(), passing.count, s);
-      if (out.plans != nullptr) {
-        report.matches = passing.count;
-        report.distances = s.cost.distances - before.distances;
-        report.hops = s.cost.hops - before.hops;
-        report.reranked = s.cost.reranked - before.reranked;
-        out.plans[i] = report;
+      s.cost = SearchCost();
+      if (passing.count == 0 || search_one(query, request, slots, passing.count, chunk.size(), s, report)) {
+        write(i, passing, report, s.cost, s.found);
+        total += s.cost;
+      } else {
+        left.push_back({i, report, s.cost});
+        views.push_back(query);
       }
-      for (std::size_t j = 0; j < k; ++j) {
-        const bool real = j < s.found.size();
-        out.ids[i * k + j] = real ? table().id(s.found[j].slot()) : -1;
-        out.distances[i * k + j] = real ? reported(s.found[j].distance()) : std::numeric_limits<float>::infinity();
-      }
-      out.counts[i] = static_cast<std::int64_t>(s.found.size());
     }
+    if (!left.empty()) {
+      const ScanSpaces spaces = scan_spaces(request, slots);
+      scan_nearest(spaces, views, std::min(request.k, passing.count), slots != nullptr ? *slots : table().alive_bits(),
+                   s);
+      for (std::size_t i = 0; i < left.size(); ++i) {
+        left[i].report.plan = spaces.codes != nullptr ? Plan::scan : Plan::exact;
+        left[i].cost += s.scanned[i].cost;
+        write(left[i].query, passing, left[i].report, left[i].cost, s.scanned[i].nearest.sorted());
+        total += left[i].cost;
+      }
+    }
+    return total;
   };
   return for_queries(queries, request, search_chunk);
 }
@@ -175,6 +203,7 @@ RadiusResult Index::search_radius(const VectorBlock& queries, float radius, cons
   std::vector<std::vector<std::pair<float, std::int64_t>>> found(queries.count);
   RadiusResult result;
   const auto search_chunk = [&](std::span<const std::size_t> chunk, const Passing& passing, Scratch& s) {
+    s.cost = SearchCost();
     for (const std::size_t i : chunk) {
       s.found.clear();
       if (passing.count > 0) {
@@ -182,6 +211,7 @@ RadiusResult Index::search_radius(const VectorBlock& queries, float radius, cons
       }
       for (Candidate c : s.found) found[i].emplace_back(reported(c.distance()), table().id(c.slot()));
     }
+    return s.cost;
   };
   result.cost = for_queries(queries, request, search_chunk);
   result.lims.push_back(0);

@@ -18,6 +18,8 @@ namespace {
 #include "simd/avx512_float.inl.h"
 #include "simd/crc32c_x86.inl.h"
 
+constexpr std::size_t kTile = 4;
+
 /// vpdpbusd adds products of unsigned with signed bytes to int32 lanes. Pairs of equal signedness shift one side by
 /// 128, which is a flip of its top bit, and take the shift back out with a second sum of the other side:
 ///   u8_u8 dot: sum x*q = sum x*(q - 128) + 128 * sum x
@@ -32,7 +34,7 @@ struct IntegerTerm {
     __m512i shifted;  ///< sum of what the shift of 128 multiplies
   };
   static constexpr std::size_t lanes = 64;
-  static constexpr bool in_blocks = true;
+  static constexpr bool exact = true, in_blocks = true;
   static constexpr bool same_sign = std::is_same_v<Q, X>;
   static constexpr bool is_signed = std::is_same_v<X, std::int8_t>;
 
@@ -82,7 +84,7 @@ struct PackedTerm {
   using X = std::uint8_t;
   using Acc = __m512i;
   static constexpr std::size_t lanes = 64;
-  static constexpr bool in_blocks = false;
+  static constexpr bool exact = true, in_blocks = false;
 
   static Acc zero() { return _mm512_setzero_si512(); }
   static void step(Acc& acc, const Q* q, const X* x, std::size_t n) {

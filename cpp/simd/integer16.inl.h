@@ -9,7 +9,7 @@ struct IntegerTerm {
   using X = RowElement;
   using Acc = Int16::Acc;
   static constexpr std::size_t lanes = Int16::lanes;
-  static constexpr bool in_blocks = true;
+  static constexpr bool exact = true, in_blocks = true;
 
   static Acc zero() { return Int16::zero(); }
   static void add(Acc& acc, Int16::Vec q, Int16::Vec x) {
@@ -35,7 +35,7 @@ struct PackedTerm {
   using X = std::uint8_t;
   using Acc = Int16::Acc;
   static constexpr std::size_t lanes = Int16::lanes;
-  static constexpr bool in_blocks = false;
+  static constexpr bool exact = true, in_blocks = false;
 
   static Acc zero() { return Int16::zero(); }
   static void step(Acc& acc, const Q* q, const X* x, std::size_t n) {

@@ -8,6 +8,7 @@
 ///                                 is NaN), sum, exchange<h> (lane i gets lane i ^ h), and store to float, half, int8,
 ///                                 uint8 (rounding to nearest even)
 ///   IntegerTerm<Op, Q, X>         a Term, see below, whose int32 result is exact up to kExactDim elements
+///   kTile                         how many queries with four accumulators of floats the registers have room for
 ///   Lookup                        see block.inl.h
 ///   PackedTerm<bits>              a Term of signed query bytes and packed rows, exact up to 2^20 dimensions
 ///   crc32c_byte, crc32c_word      one step of a CRC-32C over 1 or 8 bytes
@@ -16,14 +17,15 @@
 
 /// A Term is what one dimension adds to the value: types Q and X of the elements, an accumulator Acc over `lanes`
 /// dimensions at once, zero, step (`lanes` elements of a row of n), tail (elements i..n, fewer than `lanes`), and sum
-/// of four Accs. `in_blocks` says that the result is exact up to kExactDim elements only.
+/// of four Accs. `exact` says that the order of the sum does not matter, and `in_blocks` that it is exact up to
+/// kExactDim elements only.
 template <Op op, class RowElement>
 struct FloatTerm {
   using Q = float;
   using X = RowElement;
   using Acc = Float::Vec;
   static constexpr std::size_t lanes = Float::lanes;
-  static constexpr bool in_blocks = false;
+  static constexpr bool exact = false, in_blocks = false;
 
   static Acc zero() { return Float::zero(); }
   static void add(Acc& acc, Float::Vec q, Float::Vec x) {
@@ -43,31 +45,45 @@ struct FloatTerm {
   }
 };
 
-/// Four accumulators: the additions of one depend on each other and take about four cycles each. Inlined by force: a
-/// row of 128 one-byte codes takes some twenty cycles, of which a call would be a good part.
-template <class Term>
-__attribute__((always_inline)) inline auto accumulate(const typename Term::Q* q, const typename Term::X* x,
-                                                      std::size_t n) {
-  constexpr std::size_t L = Term::lanes;
-  typename Term::Acc a = Term::zero(), b = Term::zero(), c = Term::zero(), d = Term::zero();
+/// The values of one row for `count` queries, each of which comes to the same bits whatever the others are. A query has
+/// four accumulators: the additions of one depend on each other and take about four cycles each. Where several queries
+/// have exact sums, they are one another's company, and one accumulator each is enough. Inlined by force: a row of 128
+/// one-byte codes takes some twenty cycles, of which a call would be a good part.
+template <class Term, std::size_t count, class Value>
+__attribute__((always_inline)) inline void accumulate(const typename Term::Q* const (&q)[count],
+                                                      const typename Term::X* x, std::size_t n,
+                                                      Value (&values)[count]) {
+  constexpr std::size_t L = Term::lanes, strands = Term::exact && count > 2 ? 1 : 4;
+  typename Term::Acc acc[count][strands];
+  for (auto& query : acc) {
+    for (auto& strand : query) strand = Term::zero();
+  }
   std::size_t i = 0;
   for (; i + 4 * L <= n; i += 4 * L) {
-    Term::step(a, q + i, x + i, n);
-    Term::step(b, q + i + L, x + i + L, n);
-    Term::step(c, q + i + 2 * L, x + i + 2 * L, n);
-    Term::step(d, q + i + 3 * L, x + i + 3 * L, n);
+    for (std::size_t s = 0; s < 4; ++s) {
+      for (std::size_t t = 0; t < count; ++t) Term::step(acc[t][s % strands], q[t] + i + s * L, x + i + s * L, n);
+    }
   }
   if (i + 2 * L <= n) {
-    Term::step(a, q + i, x + i, n);
-    Term::step(b, q + i + L, x + i + L, n);
+    for (std::size_t s = 0; s < 2; ++s) {
+      for (std::size_t t = 0; t < count; ++t) Term::step(acc[t][s % strands], q[t] + i + s * L, x + i + s * L, n);
+    }
     i += 2 * L;
   }
   if (i + L <= n) {
-    Term::step(c, q + i, x + i, n);
+    for (std::size_t t = 0; t < count; ++t) Term::step(acc[t][2 % strands], q[t] + i, x + i, n);
     i += L;
   }
-  if (i < n) Term::tail(d, q, x, i, n);
-  return Term::sum(a, b, c, d);
+  if (i < n) {
+    for (std::size_t t = 0; t < count; ++t) Term::tail(acc[t][3 % strands], q[t], x, i, n);
+  }
+  for (std::size_t t = 0; t < count; ++t) {
+    if constexpr (strands == 4) {
+      values[t] = static_cast<Value>(Term::sum(acc[t][0], acc[t][1], acc[t][2], acc[t][3]));
+    } else {
+      values[t] = static_cast<Value>(Term::sum(acc[t][0], Term::zero(), Term::zero(), Term::zero()));
+    }
+  }
 }
 
 /// The largest block whose sum of 255^2 fits an int32.
@@ -76,18 +92,35 @@ constexpr std::size_t kExactDim = std::size_t{1} << 15;
 template <class Term>
 __attribute__((noinline)) std::int64_t accumulate_blocks(const typename Term::Q* q, const typename Term::X* x,
                                                          std::size_t n) {
-  std::int64_t sum = 0;
-  for (; n > kExactDim; n -= kExactDim, q += kExactDim, x += kExactDim) sum += accumulate<Term>(q, x, kExactDim);
-  return sum + accumulate<Term>(q, x, n);
+  std::int64_t sum = 0, part[1];
+  for (; n > 0; q += kExactDim, x += kExactDim) {
+    const std::size_t some = n < kExactDim ? n : kExactDim;
+    accumulate<Term, 1>({q}, x, some, part);
+    sum += part[0];
+    n -= some;
+  }
+  return sum;
+}
+
+template <class Term, std::size_t count>
+__attribute__((always_inline)) inline void row_values(const typename Term::Q* const (&q)[count],
+                                                      const typename Term::X* x, std::size_t dim,
+                                                      float (&values)[count]) {
+  if constexpr (Term::in_blocks) {
+    if (dim > kExactDim) {
+      for (std::size_t t = 0; t < count; ++t) values[t] = static_cast<float>(accumulate_blocks<Term>(q[t], x, dim));
+      return;
+    }
+  }
+  accumulate<Term, count>(q, x, dim, values);
 }
 
 template <class Term>
 __attribute__((always_inline)) inline float row_value(const typename Term::Q* q, const typename Term::X* x,
                                                       std::size_t dim) {
-  if constexpr (Term::in_blocks) {
-    if (dim > kExactDim) return static_cast<float>(accumulate_blocks<Term>(q, x, dim));
-  }
-  return static_cast<float>(accumulate<Term>(q, x, dim));
+  float value[1];
+  row_values<Term, 1>({q}, x, dim, value);
+  return value[0];
 }
 
 /// Parts of a row, each by the Term of its width. No Term itself.
@@ -97,9 +130,10 @@ struct PartsTerm {
 };
 
 template <>
-inline float row_value<PartsTerm>(const Parts* parts, const std::uint8_t* row, std::size_t) {
+inline void row_values<PartsTerm, 1>(const Parts* const (&q)[1], const std::uint8_t* row, std::size_t,
+                                     float (&values)[1]) {
   float sum = 0.0f;
-  for (const Part* p = parts->part; p < parts->part + parts->count; ++p) {
+  for (const Part* p = q[0]->part; p < q[0]->part + q[0]->count; ++p) {
     const std::uint8_t* x = row + p->offset;
     const float value = p->bits == 8 ? row_value<IntegerTerm<Op::dot, std::int8_t, std::uint8_t>>(p->query, x, p->bytes)
                         : p->bits == 4 ? row_value<PackedTerm<4>>(p->query, x, p->bytes)
@@ -107,14 +141,11 @@ inline float row_value<PartsTerm>(const Parts* parts, const std::uint8_t* row, s
                                        : row_value<PackedTerm<1>>(p->query, x, p->bytes);
     sum += p->scale * value;
   }
-  return sum;
+  values[0] = sum;
 }
 
-template <class Term, Tail tail>
-__attribute__((always_inline)) inline float score_row(const Query& query, const Rows& rows, std::size_t index) {
-  const std::byte* row = rows.data + index * rows.stride;
-  const float v = row_value<Term>(static_cast<const typename Term::Q*>(query.data),
-                                  reinterpret_cast<const typename Term::X*>(row), rows.dim);
+template <Tail tail>
+__attribute__((always_inline)) inline float score_of(float v, const Query& query, const Rows& rows, std::size_t index) {
   const std::byte* stored = rows.tails + index * rows.tail_stride;
   if constexpr (tail == Tail::affine || tail == Tail::halves) {
     float t[Float::lanes];
@@ -134,6 +165,17 @@ __attribute__((always_inline)) inline float score_row(const Query& query, const 
   return query.a + query.b * v;
 }
 
+/// out[t] = the score of a row for queries[t].
+template <class Term, Tail tail, std::size_t count>
+__attribute__((always_inline)) inline void score_row(const Query (&queries)[count], const Rows& rows, std::size_t index,
+                                                     float (&out)[count]) {
+  const auto* row = reinterpret_cast<const typename Term::X*>(rows.data + index * rows.stride);
+  const typename Term::Q* q[count];
+  for (std::size_t t = 0; t < count; ++t) q[t] = static_cast<const typename Term::Q*>(queries[t].data);
+  row_values<Term, count>(q, row, rows.dim, out);
+  for (std::size_t t = 0; t < count; ++t) out[t] = score_of<tail>(out[t], queries[t], rows, index);
+}
+
 constexpr std::size_t kCacheLine = 64;
 
 inline void prefetch_row(const Rows& rows, std::size_t index) {
@@ -151,39 +193,75 @@ inline std::size_t lookahead(std::size_t prefetch_bytes) {
   return rows < 1 ? 1 : rows > kMostRows ? kMostRows : rows;
 }
 
-template <class Term, Tail tail>
-void score_ids(const Query& query_ref, const Rows& rows_ref, const std::uint32_t* ids, std::size_t n, float* out) {
-  const Query query = query_ref;  // copies, which a store to `out` cannot change
+/// The scores of `count` queries for rows ids[0..n), those for row i from out + i * stride on.
+template <class Term, Tail tail, std::size_t count>
+inline void score_tile(const Query* queries_ref, const Rows& rows_ref, const std::uint32_t* ids, std::size_t n,
+                       float* out, std::size_t stride, std::size_t ahead) {
+  Query queries[count];  // copies, which a store to `out` cannot change
+  for (std::size_t t = 0; t < count; ++t) queries[t] = queries_ref[t];
   const Rows rows = rows_ref;
-  const std::size_t ahead = lookahead(rows.prefetch_bytes);
   std::size_t asked = 0;
   for (; asked < ahead && asked < n; ++asked) prefetch_row(rows, ids[asked]);
   for (std::size_t i = 0; i < n; ++i) {
-    if (asked < n) prefetch_row(rows, ids[asked++]);
-    out[i] = score_row<Term, tail>(query, rows, ids[i]);
+    if (ahead > 0 && asked < n) prefetch_row(rows, ids[asked++]);
+    float scores[count];
+    score_row<Term, tail, count>(queries, rows, ids[i], scores);
+    for (std::size_t t = 0; t < count; ++t) out[i * stride + t] = scores[t];
   }
 }
 
 template <class Term, Tail tail>
-void score_range(const Query& query_ref, const Rows& rows_ref, std::size_t first, std::size_t n, float* out) {
-  const Query query = query_ref;
+void score_ids(const Query& query, const Rows& rows, const std::uint32_t* ids, std::size_t n, float* out) {
+  score_tile<Term, tail, 1>(&query, rows, ids, n, out, 1, lookahead(rows.prefetch_bytes));
+}
+
+/// How many queries are scored together: as many as have room for their accumulators in the registers.
+template <class Term>
+constexpr std::size_t kTileOf = Term::exact ? 2 * kTile : kTile;
+template <>
+constexpr std::size_t kTileOf<PartsTerm> = 1;
+
+template <class Term, Tail tail>
+void score_block(const Query* queries, std::size_t count, const Rows& rows, const std::uint32_t* ids, std::size_t n,
+                 float* out) {
+  constexpr std::size_t kMany = kTileOf<Term>;
+  std::size_t ahead = lookahead(rows.prefetch_bytes);  // the first tile finds the rows in memory, the others in a cache
+  std::size_t t = 0;
+  for (; t + kMany <= count; t += kMany, ahead = 0) {
+    score_tile<Term, tail, kMany>(queries + t, rows, ids, n, out + t, count, ahead);
+  }
+  for (; t < count; ++t, ahead = 0) score_tile<Term, tail, 1>(queries + t, rows, ids, n, out + t, count, ahead);
+}
+
+template <class Term, Tail tail>
+void score_range(const Query& query, const Rows& rows_ref, std::size_t first, std::size_t n, float* out) {
+  const Query queries[1] = {query};
   const Rows rows = rows_ref;
-  for (std::size_t i = 0; i < n; ++i) out[i] = score_row<Term, tail>(query, rows, first + i);
+  for (std::size_t i = 0; i < n; ++i) {
+    float score[1];
+    score_row<Term, tail, 1>(queries, rows, first + i, score);
+    out[i] = score[0];
+  }
+}
+
+template <class Term, Tail tail>
+Scorer scorer_of() {
+  return {score_ids<Term, tail>, score_range<Term, tail>, score_block<Term, tail>};
 }
 
 template <class Term>
 Scorer scorer_of(Tail tail) {
   switch (tail) {
     case Tail::none:
-      return {score_ids<Term, Tail::none>, score_range<Term, Tail::none>};
+      return scorer_of<Term, Tail::none>();
     case Tail::times:
-      return {score_ids<Term, Tail::times>, score_range<Term, Tail::times>};
+      return scorer_of<Term, Tail::times>();
     case Tail::plus:
-      return {score_ids<Term, Tail::plus>, score_range<Term, Tail::plus>};
+      return scorer_of<Term, Tail::plus>();
     case Tail::affine:
-      return {score_ids<Term, Tail::affine>, score_range<Term, Tail::affine>};
+      return scorer_of<Term, Tail::affine>();
     case Tail::halves:
-      return {score_ids<Term, Tail::halves>, score_range<Term, Tail::halves>};
+      return scorer_of<Term, Tail::halves>();
   }
   return {};
 }
@@ -240,7 +318,7 @@ struct Same {
 void half_to_float(const std::uint16_t* in, std::size_t n, float* out) { map(Same{}, n, out, in); }
 void float_to_half(const float* in, std::size_t n, std::uint16_t* out) { map(Same{}, n, out, in); }
 
-float norm2(const float* in, std::size_t n) { return accumulate<FloatTerm<Op::dot, float>>(in, in, n); }
+float norm2(const float* in, std::size_t n) { return row_value<FloatTerm<Op::dot, float>>(in, in, n); }
 
 struct Clamp {
   float low, high;
