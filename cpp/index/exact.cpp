@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <functional>
+#include <limits>
 #include <utility>
 
 #include "codec/space.h"
@@ -61,17 +62,20 @@ bool alike(const Scan& a, const Scan& b) {
          a.rows.tails == b.rows.tails && a.rows.tail_stride == b.rows.tail_stride;
 }
 
+// A function of its own, for of it alone the compiler makes vectors.
+__attribute__((noinline)) bool all_beyond(const float* scores, const float* limits) {
+  unsigned beyond = 0;
+  for (std::size_t q = 0; q < kLimitsAtOnce; ++q) beyond += scores[q] > limits[q] ? 1u : 0u;
+  return beyond == kLimitsAtOnce;
+}
+
 // Calls take(q, i) where the score of row i is within the limit of query first + q. Scores lie row by row.
 template <class Take>
 void for_near(const float* scores, std::size_t n, std::size_t count, const float* limits, Take&& take) {
   // A NaN on either side is near.
   for (std::size_t i = 0; i < n; ++i, scores += count) {
     for (std::size_t first = 0; first < count; first += kLimitsAtOnce) {
-      if (first + kLimitsAtOnce <= count) {
-        unsigned any = 0;
-        for (std::size_t q = 0; q < kLimitsAtOnce; ++q) any |= !(scores[first + q] > limits[first + q]);
-        if (any == 0) continue;
-      }
+      if (first + kLimitsAtOnce <= count && all_beyond(scores + first, limits + first)) continue;
       for (std::size_t q = first; q < std::min(first + kLimitsAtOnce, count); ++q) {
         if (!(scores[q] > limits[q])) take(q, i);
       }

@@ -1,12 +1,8 @@
 #include "index/index.h"
 
 #include <algorithm>
-#include <atomic>
-#include <cmath>
 #include <cstring>
-#include <limits>
 #include <shared_mutex>
-#include <utility>
 
 #include "core/error.h"
 

@@ -16,14 +16,15 @@
 /// None of the loads touches a byte outside the row: rows may end where a mapping ends.
 
 /// A Term is what one dimension adds to the value: types Q and X of the elements, an accumulator Acc over `lanes`
-/// dimensions at once, zero, step (`lanes` elements of a row of n), tail (elements i..n, fewer than `lanes`), and sum
-/// of four Accs. `exact` says that the order of the sum does not matter, and `in_blocks` that it is exact up to
-/// kExactDim elements only.
+/// dimensions at once, zero, step (`lanes` elements of a row of n), tail (elements i..n, fewer than `lanes`), and
+/// merge, which makes four Accs one Lanes::Vec; Lanes has sum of one and, perhaps, sum4 of four. `exact` says that the
+/// order of the sum does not matter, and `in_blocks` that it is exact up to kExactDim elements only.
 template <Op op, class RowElement>
 struct FloatTerm {
   using Q = float;
   using X = RowElement;
   using Acc = Float::Vec;
+  using Lanes = Float;
   static constexpr std::size_t lanes = Float::lanes;
   static constexpr bool exact = false, in_blocks = false;
 
@@ -40,8 +41,8 @@ struct FloatTerm {
   static void tail(Acc& acc, const Q* q, const X* x, std::size_t i, std::size_t n) {
     add(acc, Float::load_tail(q, i, n), Float::load_tail(x, i, n));
   }
-  static float sum(const Acc& a, const Acc& b, const Acc& c, const Acc& d) {
-    return Float::sum(Float::add(Float::add(a, b), Float::add(c, d)));
+  static Float::Vec merge(const Acc& a, const Acc& b, const Acc& c, const Acc& d) {
+    return Float::add(Float::add(a, b), Float::add(c, d));
   }
 };
 
@@ -77,13 +78,19 @@ __attribute__((always_inline)) inline void accumulate(const typename Term::Q* co
   if (i < n) {
     for (std::size_t t = 0; t < count; ++t) Term::tail(acc[t][3 % strands], q[t], x, i, n);
   }
+  typename Term::Lanes::Vec merged[count];
   for (std::size_t t = 0; t < count; ++t) {
     if constexpr (strands == 4) {
-      values[t] = static_cast<Value>(Term::sum(acc[t][0], acc[t][1], acc[t][2], acc[t][3]));
+      merged[t] = Term::merge(acc[t][0], acc[t][1], acc[t][2], acc[t][3]);
     } else {
-      values[t] = static_cast<Value>(Term::sum(acc[t][0], Term::zero(), Term::zero(), Term::zero()));
+      merged[t] = Term::merge(acc[t][0], Term::zero(), Term::zero(), Term::zero());
     }
   }
+  std::size_t t = 0;
+  if constexpr (count % 4 == 0 && requires { &Term::Lanes::sum4; }) {
+    for (; t < count; t += 4) Term::Lanes::sum4(merged + t, values + t);
+  }
+  for (; t < count; ++t) values[t] = static_cast<Value>(Term::Lanes::sum(merged[t]));
 }
 
 /// The largest block whose sum of 255^2 fits an int32.
