@@ -173,12 +173,14 @@ const CodeSpace* FlatIndex::codes_for(const SearchRequest& request) const {
                                                                                                          : codes();
 }
 
-PlanReport FlatIndex::search_one(const QueryView& query, const SearchRequest& request, const Bitset* passing,
-                                 std::size_t, Scratch& s) const {
+PlanReport FlatIndex::search_one(const QueryView& query, const SearchRequest& request, const Passing& filter,
+                                 Scratch& s) const {
   const Table& table = state_->table;
-  const Bitset& slots = passing != nullptr ? *passing : table.alive_bits();
-  if (request.plan == Plan::walk)
-    throw ValueError("plan 'walk': a flat index has no graph; its plans are auto, exact, scan");
+  const Bitset& slots = filter.slots != nullptr ? *filter.slots : table.alive_bits();
+  if (request.plan == Plan::walk || request.plan == Plan::subgraph) {
+    throw ValueError(std::string("plan '") + (request.plan == Plan::walk ? "walk" : "subgraph") +
+                     "': a flat index has no graph; its plans are auto, exact, scan");
+  }
   PlanReport report;
   if (const CodeSpace* codes = codes_for(request)) {
     coded_search(*codes, table, query, request.k, slots, s);

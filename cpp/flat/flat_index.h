@@ -32,8 +32,8 @@ class FlatIndex final : public Index {
               const Progress& progress) override;
   void erase(std::span<const Slot> slots, int threads) override;
   void rebuild(int threads, const Progress& progress) override;
-  PlanReport search_one(const QueryView& query, const SearchRequest& request, const Bitset* passing,
-                        std::size_t matches, Scratch& s) const override;
+  PlanReport search_one(const QueryView& query, const SearchRequest& request, const Passing& filter,
+                        Scratch& s) const override;
   void radius_one(const QueryView& query, float radius, const SearchRequest& request, const Bitset* passing,
                   std::size_t matches, Scratch& s) const override;
   std::string kind() const override { return "flat"; }

@@ -38,6 +38,7 @@ struct Scratch {
   Visited visited;
   QueryBuffer query, row, tables;
   std::vector<Slot> slots;  ///< what is about to be scored
+  std::vector<Slot> rows;   ///< of MemberScan: whose rows they are
   std::vector<float> distances;
   Frontier frontier;
   std::vector<float> least;         ///< of KthDistance
@@ -63,8 +64,8 @@ struct AcceptAll {
 };
 
 /// Begins a search of a layer at `start`: pool and visited must be fresh.
-template <class Accept>
-void enter(const Scan& scan, Slot start, const Accept& accept, Scratch& s) {
+template <class Scorer, class Accept>
+void enter(const Scorer& scan, Slot start, const Accept& accept, Scratch& s) {
   if (!s.visited.insert(start)) return;
   float distance;
   scan.score(&start, 1, &distance);
@@ -74,11 +75,11 @@ void enter(const Scan& scan, Slot start, const Accept& accept, Scratch& s) {
 }
 
 /// Expands a node by scoring those of its neighbours that were not seen before. `accept(slot)` tells whether a node may
-/// be a result; nodes that may not are walked over.
-template <class Accept>
+/// be a result; nodes that may not are walked over. A Scorer is a Scan, or scores as one.
+template <class Accept, class Scorer = Scan>
 class ScoreLinks {
  public:
-  ScoreLinks(const Layer& layer, const Scan& scan, const Accept& accept)
+  ScoreLinks(const Layer& layer, const Scorer& scan, const Accept& accept)
       : layer_(layer), scan_(scan), accept_(accept) {}
 
   void operator()(Candidate node, Scratch& s) const {
@@ -102,7 +103,7 @@ class ScoreLinks {
 
  private:
   const Layer& layer_;
-  const Scan& scan_;
+  const Scorer& scan_;
   const Accept& accept_;
 };
 

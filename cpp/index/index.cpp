@@ -143,10 +143,8 @@ SearchCost Index::for_queries(const VectorBlock& queries, const SearchRequest& r
   for (std::size_t first = 0; first < queries.count; first += stretch) {
     const std::size_t n = std::min(stretch, queries.count - first);
     std::shared_lock reading(lock_);
-    Passing filtered;
-    if (request.filter != nullptr) filtered = request.filter->evaluate(table(), filters_);
-    const Bitset* passing = filtered.slots.get();
-    const std::size_t matches = passing != nullptr ? filtered.count : table().live();
+    Passing passing{nullptr, table().live(), nullptr};
+    if (request.filter != nullptr) passing = request.filter->evaluate(table(), filters_);
     parallel_for(n, 4, request.threads, [&](std::size_t begin, std::size_t end, int) {
       Lease lease(*this);
       Scratch& s = *lease;
@@ -154,7 +152,7 @@ SearchCost Index::for_queries(const VectorBlock& queries, const SearchRequest& r
       for (std::size_t i = first + begin; i < first + end; ++i) {
         s.found.clear();
         const Slot left_out = request.left_out.empty() ? kNoSlot : table().find(request.left_out[i]);
-        body(i, QueryView{queries.row(i), queries.dtype, left_out}, passing, matches, s);
+        body(i, QueryView{queries.row(i), queries.dtype, left_out}, passing, s);
       }
       std::lock_guard guard(total_mutex);
       total += s.cost;
@@ -165,26 +163,24 @@ SearchCost Index::for_queries(const VectorBlock& queries, const SearchRequest& r
 
 SearchCost Index::search(const VectorBlock& queries, const SearchRequest& request, const SearchOutput& out) const {
   const std::size_t k = request.k;
-  return for_queries(
-      queries, request,
-      [&](std::size_t i, const QueryView& query, const Bitset* passing, std::size_t matches, Scratch& s) {
-        const SearchCost before = s.cost;
-        PlanReport report;
-        if (matches > 0) report = search_one(query, request, passing, matches, s);
-        if (out.plans != nullptr) {
-          report.matches = matches;
-          report.distances = s.cost.distances - before.distances;
-          report.hops = s.cost.hops - before.hops;
-          report.reranked = s.cost.reranked - before.reranked;
-          out.plans[i] = report;
-        }
-        for (std::size_t j = 0; j < k; ++j) {
-          const bool real = j < s.found.size();
-          out.ids[i * k + j] = real ? table().id(s.found[j].slot()) : -1;
-          out.distances[i * k + j] = real ? reported(s.found[j].distance()) : std::numeric_limits<float>::infinity();
-        }
-        out.counts[i] = static_cast<std::int64_t>(s.found.size());
-      });
+  return for_queries(queries, request, [&](std::size_t i, const QueryView& query, const Passing& passing, Scratch& s) {
+    const SearchCost before = s.cost;
+    PlanReport report;
+    if (passing.count > 0) report = search_one(query, request, passing, s);
+    if (out.plans != nullptr) {
+      report.matches = passing.count;
+      report.distances = s.cost.distances - before.distances;
+      report.hops = s.cost.hops - before.hops;
+      report.reranked = s.cost.reranked - before.reranked;
+      out.plans[i] = report;
+    }
+    for (std::size_t j = 0; j < k; ++j) {
+      const bool real = j < s.found.size();
+      out.ids[i * k + j] = real ? table().id(s.found[j].slot()) : -1;
+      out.distances[i * k + j] = real ? reported(s.found[j].distance()) : std::numeric_limits<float>::infinity();
+    }
+    out.counts[i] = static_cast<std::int64_t>(s.found.size());
+  });
 }
 
 RadiusResult Index::search_radius(const VectorBlock& queries, float radius, const SearchRequest& request) const {
@@ -192,11 +188,10 @@ RadiusResult Index::search_radius(const VectorBlock& queries, float radius, cons
   std::vector<std::vector<std::pair<float, std::int64_t>>> found(queries.count);
   RadiusResult result;
   result.cost =
-      for_queries(queries, request,
-                  [&](std::size_t i, const QueryView& query, const Bitset* passing, std::size_t matches, Scratch& s) {
-                    if (matches > 0) radius_one(query, radius, request, passing, matches, s);
-                    for (Candidate c : s.found) found[i].emplace_back(reported(c.distance()), table().id(c.slot()));
-                  });
+      for_queries(queries, request, [&](std::size_t i, const QueryView& query, const Passing& passing, Scratch& s) {
+        if (passing.count > 0) radius_one(query, radius, request, passing.slots.get(), passing.count, s);
+        for (Candidate c : s.found) found[i].emplace_back(reported(c.distance()), table().id(c.slot()));
+      });
   result.lims.push_back(0);
   for (const auto& one : found) {
     for (const auto& [distance, id] : one) {
