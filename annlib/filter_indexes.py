@@ -22,6 +22,7 @@ class FilterIndexed:
         name: str,
         kind: str = "label",
         *,
+        min_items: int = 1024,
         memory_budget: int | None = None,
         threads: int | None = None,
     ) -> None:
@@ -40,8 +41,10 @@ class FilterIndexed:
         name : str
             The attribute. A filter index that is there already gives way to the new one.
         kind : {"label", "range"}
-            "label": a graph for each value that at least 1,024 items have, and at most half of them; of lists for each
-            element. "range", for int, float, date and datetime: graphs for windows of the values.
+            "label": a graph for each value that many items have, but at most half of them; of lists for each element.
+            "range", for int, float, date and datetime: graphs for windows of the values.
+        min_items : int
+            Fewer get no graph of their own: a scan is as fast. Windows are twice as wide at least.
         memory_budget : int, optional
             Bytes that the graphs may take; default: as many as the vectors, codes and links of the items take. The
             most frequent labels come first, and the widest windows. An item takes ``4 + 8 * M`` bytes for each graph
@@ -56,8 +59,9 @@ class FilterIndexed:
         """
         budget = None if memory_budget is None else as_count(memory_budget, "memory_budget", 2**62)
         core_threads = as_threads(threads)
+        least = as_count(min_items, "min_items")
         with self._write_lock:
-            self._core.create_filter_index(name, kind, budget, core_threads)
+            self._core.create_filter_index(name, kind, least, budget, core_threads)
 
     def drop_filter_index(self, name: str) -> None:
         """Take away what `create_filter_index` has built. ValueError where there is none on this attribute."""

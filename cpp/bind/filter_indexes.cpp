@@ -47,13 +47,14 @@ py::dict filter_indexes(const HnswIndex& index) {
 void bind_filter_indexes(py::class_<HnswIndex, Index, std::shared_ptr<HnswIndex>>& hnsw) {
   hnsw.def(
           "create_filter_index",
-          [](HnswIndex& index, const std::string& name, const std::string& kind,
+          [](HnswIndex& index, const std::string& name, const std::string& kind, std::uint64_t min_items,
              std::optional<std::uint64_t> memory_budget, int threads) {
-            const FilterIndexParams what{parse_kind(kind), memory_budget.value_or(FilterIndexParams::kAsTheItems)};
+            const FilterIndexParams what{parse_kind(kind), min_items,
+                                         memory_budget.value_or(FilterIndexParams::kAsTheItems)};
             Release release;
             index.create_filter_index(name, what, threads);
           },
-          py::arg("name"), py::arg("kind"), py::arg("memory_budget"), py::arg("threads"))
+          py::arg("name"), py::arg("kind"), py::arg("min_items"), py::arg("memory_budget"), py::arg("threads"))
       .def("drop_filter_index", &HnswIndex::drop_filter_index, py::arg("name"), py::call_guard<Release>())
       .def("filter_indexes", &filter_indexes);
 }

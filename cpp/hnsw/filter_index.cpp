@@ -59,12 +59,12 @@ Interval one_value(const Column& column, std::uint64_t value) {
 }
 
 // Each value that many have, the most frequent first.
-std::vector<Level> labels(const Column& column, const Values& values, std::size_t live) {
+std::vector<Level> labels(const Column& column, const Values& values, std::size_t live, std::size_t least) {
   std::vector<Level> levels;
   for (std::size_t begin = 0, end = 0; begin < values.size(); begin = end) {
     while (end < values.size() && values[end].first == values[begin].first) ++end;
     const std::size_t n = end - begin;
-    if (n >= kFewestMembers && n <= live / kMostShare) {
+    if (n >= least && n <= live / kMostShare) {
       levels.push_back({{begin, end, one_value(column, values[begin].first)}});
     }
   }
@@ -76,11 +76,11 @@ std::vector<Level> labels(const Column& column, const Values& values, std::size_
 
 // Windows that begin half a width apart, so that every range of half a width lies within one; the first and the last
 // are open, for what comes later. All that have one value are in a window, or none of them.
-std::vector<Level> windows(const Values& values) {
+std::vector<Level> windows(const Values& values, std::size_t least) {
   std::vector<Level> levels;
   const std::size_t n = values.size();
   const auto starts_value = [&](std::size_t i) { return i == 0 || i == n || values[i].first != values[i - 1].first; };
-  for (std::size_t width = n / kMostShare; width >= 2 * kFewestMembers; width /= 2) {
+  for (std::size_t width = n / kMostShare; width / 2 >= least; width /= 2) {
     Level& level = levels.emplace_back();
     for (std::size_t first = 0;; first += width / 2) {
       std::size_t begin = first, end = std::min(n, first + width);
@@ -95,8 +95,7 @@ std::vector<Level> windows(const Values& values) {
   return levels;
 }
 
-// What the vectors, codes and lists of the items take: twice the memory buys most of what there is to win (SIEVE,
-// section 7).
+// What the vectors, codes and lists of the items take: twice the memory buys most of what there is to win (SIEVE).
 std::size_t items_bytes(const HnswState& state) {
   const std::size_t vector = state.table.keeps_rows() ? state.table.stride() : 0;
   const std::size_t code = state.codes != nullptr ? state.codes->codec().code_bytes() : 0;
@@ -197,8 +196,9 @@ std::unique_ptr<FilterIndex> build_filter_index(const HnswParams& params, const 
   made->width = 2 * params.m;
   made->changed.resize(state.table.slots());
   const Values values = values_of(state, column);
-  const std::vector<Level> levels =
-      what.kind == FilterIndexKind::label ? labels(column, values, state.table.live()) : windows(values);
+  const std::vector<Level> levels = what.kind == FilterIndexKind::label
+                                        ? labels(column, values, state.table.live(), what.min_items)
+                                        : windows(values, what.min_items);
   const std::size_t budget =
       what.memory_budget == FilterIndexParams::kAsTheItems ? items_bytes(state) : what.memory_budget;
   const std::size_t member_bytes = sizeof(Slot) * (1 + made->width);

@@ -32,6 +32,7 @@ struct FilterIndexParams {
   static constexpr std::uint64_t kAsTheItems = ~std::uint64_t{0};
 
   FilterIndexKind kind = FilterIndexKind::label;
+  std::uint64_t min_items = 1024;             ///< a sub-graph of fewer is not worth its memory: a scan is as fast
   std::uint64_t memory_budget = kAsTheItems;  ///< bytes; as many as the vectors, codes and lists of all items take
 };
 
@@ -88,11 +89,10 @@ std::optional<FilterCover> find_cover(const Expression& filter, const FilterInde
 /// ValueError, naming the column, if there can be no filter index of the kind on a column of the type.
 void require_indexable(const std::string& name, AttributeType type, FilterIndexKind kind);
 
-/// Sub-graphs for `column`, the largest labels and the widest windows first, as far as the memory allows; of less than
-/// kFewestMembers a scan is as fast as a walk. A function of the items, their values and the parameters.
+/// Sub-graphs for `column`, the largest labels and the widest windows first, as far as the memory allows. A function of
+/// the items, their values and the parameters.
 std::unique_ptr<FilterIndex> build_filter_index(const HnswParams& params, const HnswState& state, const Column& column,
                                                 const FilterIndexParams& what, int threads);
-constexpr std::size_t kFewestMembers = 1024;
 
 /// Puts the slots of `nodes`, distinct, into building order and makes their lists, 2M links each, one behind the other.
 /// A function of the ids, the vectors and the parameters, as a build is.

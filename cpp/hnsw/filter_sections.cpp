@@ -12,8 +12,8 @@ using storage::ElementType;
 
 namespace {
 
-// Of each filter index: number of its column, kind, memory budget, changes.
-constexpr std::size_t kNumbers = 4;
+// Of each filter index: number of its column, kind, least number of items, memory budget, changes.
+constexpr std::size_t kNumbers = 5;
 
 std::string section_of(std::size_t i, const char* part) { return "filter." + std::to_string(i) + "." + part; }
 
@@ -37,7 +37,7 @@ void append_filter_indexes(const FilterIndexes& indexes, const Columns& columns,
   for (const auto& [name, index] : indexes) {
     const auto column = std::distance(columns.all().begin(), columns.all().find(name));
     numbers.insert(numbers.end(), {static_cast<std::uint64_t>(column), static_cast<std::uint64_t>(index->params.kind),
-                                   index->params.memory_budget, index->changes});
+                                   index->params.min_items, index->params.memory_budget, index->changes});
   }
   sections.add_copy("filters", ElementType::u64, numbers);
   std::size_t i = 0;
@@ -113,13 +113,13 @@ FilterIndexes restore_filter_indexes(const std::shared_ptr<const storage::Contai
   for (std::size_t i = 0; i < numbers.size() / kNumbers; ++i) {
     const std::uint64_t* number = &numbers[i * kNumbers];
     if (number[0] >= columns.all().size() || number[1] > static_cast<std::uint64_t>(FilterIndexKind::range) ||
-        number[3] > std::uint64_t{1} << 62) {
+        number[2] == 0 || number[4] > kMaxSlots) {
       throw CorruptError("a filter index is on no attribute or of no kind that there is");
     }
     const auto& [name, column] = *std::next(columns.all().begin(), static_cast<std::ptrdiff_t>(number[0]));
     auto index = std::make_unique<FilterIndex>();
-    index->params = {static_cast<FilterIndexKind>(number[1]), number[2]};
-    index->changes = number[3];
+    index->params = {static_cast<FilterIndexKind>(number[1]), number[2], number[3]};
+    index->changes = number[4];
     index->width = width;
     try {
       require_indexable(name, column.type(), index->params.kind);
