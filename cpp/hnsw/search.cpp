@@ -21,6 +21,12 @@ constexpr std::size_t kWalkedBall = 4096;
 // Of so few items for each candidate that a walk would keep, a scan is as fast.
 constexpr std::size_t kScanned = 24;
 
+// What is kept by the walk through a sub-graph. Labels go along with where vectors lie, and what a filter asks for
+// often lies elsewhere than the query: there a walk needs more effort for the same recall (docs/performance.md).
+std::size_t effort(const FilterIndex& index, std::size_t ef) {
+  return index.params.kind == FilterIndexKind::label ? 2 * ef : ef;
+}
+
 /// Nodes of which the item or one of its twins may be a result.
 class AcceptSlots {
  public:
@@ -170,7 +176,7 @@ bool HnswIndex::walk_subgraphs(const FilterCover& cover, const Scan& scan, std::
     };
     s.need(std::max(graph.layer.width, Subgraph::kEntries));
     s.visited.reset(graph.members.size());
-    s.pool.reset(ef);
+    s.pool.reset(effort(*index, ef));
     for (Slot member = 0; member < graph.entries(); ++member) enter(members, member, accept_member, s);
     if (!beam_search(ScoreLinks(graph.layer, members, accept_member), patience, s)) return false;
     for (const Candidate c : s.pool.items()) {
@@ -223,11 +229,16 @@ bool HnswIndex::by_subgraphs(const QueryView& query, const SearchRequest& reques
   };
   if (forced) return attempt(ToTheEnd{});
   PlanCosts costs = plan_costs();
-  const Planner whole(costs, state.table.live(), filter.count, wanted(ef));
+  // Both walks go on until about so many that pass are expanded.
+  const Planner whole(costs, state.table.live(), filter.count, static_cast<double>(ef));
   costs.hop = 0;
-  for (const auto& part : cover->parts) costs.hop = std::max(costs.hop, hop_cost(*part.index));
-  const double wanted_of_all = static_cast<double>(ef * cover->parts.size());
-  const Planner planner(costs, std::max(cover->members, filter.count), filter.count, wanted_of_all);
+  std::size_t efforts = 0;
+  for (const auto& part : cover->parts) {
+    costs.hop = std::max(costs.hop, hop_cost(*part.index));
+    efforts += effort(*part.index, ef);
+  }
+  const std::size_t members = std::max(cover->members, filter.count);
+  const Planner planner(costs, members, filter.count, static_cast<double>(efforts));
   report.scan_cost = whole.scan_cost();
   report.walk_cost = whole.walk_cost();
   report.subgraph_cost = planner.walk_cost();
