@@ -76,7 +76,7 @@ class Index:
     ) -> tuple[NDArray[np.int64], NDArray[np.float32], Any, _Cost, list[dict[str, Any]] | None]:
         """Ids (n, k), distances (n, k), counts (n,) of int64; for one query of shape (dim,) (k,), (k,) and an int.
 
-        `plan` is "auto", "exact", "scan" or "walk". With `explain` what became of each query comes last.
+        `plan` is "auto", "exact", "scan", "walk" or "subgraph". With `explain` what became of each query comes last.
         """
 
     def search_each(
@@ -189,6 +189,11 @@ class HnswIndex(Index):
         """Distinct neighbourhoods, how many were broken, links made, lists that got them."""
 
     def counts(self) -> _Counts: ...
+    def create_filter_index(
+        self, name: str, kind: str, min_items: int, memory_budget: int | None, threads: int
+    ) -> None: ...
+    def drop_filter_index(self, name: str) -> None: ...
+    def filter_indexes(self) -> dict[str, dict[str, Any]]: ...
 
 class Section:
     """One row of a file's section table."""

@@ -66,7 +66,7 @@ class Attributed:
             One row for each of `ids`. Attributes that it does not name stay as they are.
         ids : array_like of ids, shape (n,), optional
             Other items keep their values, and have null in columns that are new. Default: all, by the order of
-            ``index.ids``; columns may change their type then.
+            ``index.ids``; columns may change their type then (a filter index for ranges goes where there are none).
 
         Raises
         ------

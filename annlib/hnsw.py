@@ -13,6 +13,7 @@ from ._progress import Progress, reporter
 from .arrays import as_count, as_queries, as_threads, as_vectors, codec_name
 from .attributes import Attributes
 from .calibration import Calibration, measure
+from .filter_indexes import FilterIndexed
 from .index import Index, core_progress
 from .report import Report
 from .report import measure as report_on
@@ -23,7 +24,7 @@ _log = logging.getLogger("annlib")
 _DEFAULT_EF = 64
 
 
-class HNSWIndex(Index):
+class HNSWIndex(FilterIndexed, Index):
     """Hierarchical navigable small world graph (Malkov & Yashunin, arXiv 1603.09320).
 
     Parameters
@@ -267,24 +268,29 @@ class HNSWIndex(Index):
     def stats(self) -> dict[str, Any]:
         """What the index holds and why, and the memory that it takes in bytes."""
         counts = self._core.counts()
-        return super().stats() | {
-            "M": self._m,
-            "ef_construction": self._ef_construction,
-            "seed": self._seed,
-            "layout": self._core.layout,
-            "layout_asked": self._layout,
-            "layout_reason": self._core.layout_reason,
-            "codec": self._core.codec,
-            "codec_asked": self._codec,
-            "codec_reason": self._core.codec_reason,
-            "codec_error": counts["codec_error"],
-            "deleted_in_graph": counts["dead"],
-            "duplicates": counts["twins"],
-            "levels": counts["levels"],
-            "mean_degree": counts["links"] / max(1, len(self)),
-            "graph_bytes": counts["graph_bytes"],
-            "calibrated_k": sorted(self._calibrations),
-        }
+        indexes = self.filter_indexes()
+        return (
+            super().stats()
+            | ({"filter_indexes": indexes} if indexes else {})
+            | {
+                "M": self._m,
+                "ef_construction": self._ef_construction,
+                "seed": self._seed,
+                "layout": self._core.layout,
+                "layout_asked": self._layout,
+                "layout_reason": self._core.layout_reason,
+                "codec": self._core.codec,
+                "codec_asked": self._codec,
+                "codec_reason": self._core.codec_reason,
+                "codec_error": counts["codec_error"],
+                "deleted_in_graph": counts["dead"],
+                "duplicates": counts["twins"],
+                "levels": counts["levels"],
+                "mean_degree": counts["links"] / max(1, len(self)),
+                "graph_bytes": counts["graph_bytes"],
+                "calibrated_k": sorted(self._calibrations),
+            }
+        )
 
     def __repr__(self) -> str:
         layout = ", layout='fused'" if self._core.layout == "fused" else ""

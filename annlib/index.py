@@ -285,16 +285,18 @@ class Index(Attributed, ABC):
             docs/filters.md. There are always min(k, matches) results.
         threads : int, optional
             For a batch; default ``set_num_threads``, else all cores.
-        plan : {"auto", "exact", "scan", "walk"}
+        plan : {"auto", "exact", "scan", "walk", "subgraph"}
             How to answer, for tests and research: all that passes by the stored vectors, or by codes first, or a walk
-            through the graph (of a graph index). "auto" takes what costs least; see docs/filters.md.
+            through the graph, or through those of a filter index (of a graph index). "auto" takes what costs least;
+            see docs/filters.md.
         explain : bool
             The result's `plan` then tells how each query was answered.
 
         Raises
         ------
         ValueError
-            Wrong shape, dim or dtype; NaN or infinity; k < 1; a mask of the wrong length; an unknown plan; a filter
+            Wrong shape, dim or dtype; NaN or infinity; k < 1; a mask of the wrong length; an unknown plan, or one
+            that there is not for the filter; a filter
             that cannot be read, or that asks for attributes that there are not, naming those that there are.
         """
         block = as_queries(queries, self._dim)

@@ -8,6 +8,7 @@
 
 #include "bind/arrays.h"
 #include "bind/attributes.h"
+#include "bind/filter_indexes.h"
 #include "core/error.h"
 #include "flat/flat_index.h"
 #include "hnsw/hnsw_index.h"
@@ -43,7 +44,7 @@ class FilterArguments {
   std::vector<RowFilter> filters_;
 };
 
-constexpr const char* kPlans[] = {"auto", "exact", "scan", "walk"};
+constexpr const char* kPlans[] = {"auto", "exact", "scan", "walk", "subgraph"};
 
 py::dict explained(const PlanReport& report) {
   constexpr double kMicro = 1e-3;
@@ -53,6 +54,9 @@ py::dict explained(const PlanReport& report) {
   result["matches"] = report.matches;
   result["estimated_scan_us"] = report.scan_cost * kMicro;
   result["estimated_walk_us"] = report.walk_cost * kMicro;
+  result["estimated_subgraph_us"] = report.subgraph_cost * kMicro;
+  result["subgraphs"] = report.subgraphs;
+  result["subgraph_items"] = report.subgraph_items;
   result["distance_computations"] = report.distances;
   result["hops"] = report.hops;
   result["rerank_computations"] = report.reranked;
@@ -63,7 +67,7 @@ Plan parse_plan(const std::string& name) {
   for (std::size_t i = 0; i < std::size(kPlans); ++i) {
     if (name == kPlans[i]) return static_cast<Plan>(i);
   }
-  throw ValueError("unknown plan '" + name + "'; there are: auto, exact, scan, walk");
+  throw ValueError("unknown plan '" + name + "'; there are: auto, exact, scan, walk, subgraph");
 }
 
 // One query of shape (dim,) gives ids and distances of shape (k,) and one count.
@@ -371,8 +375,9 @@ void bind_indexes(py::module_& m) {
       .def_property_readonly("codec", [](const FlatIndex& index) { return index.codec().name; })
       .def_property_readonly("codec_reason", [](const FlatIndex& index) { return index.codec().reason; });
 
-  py::class_<HnswIndex, Index, std::shared_ptr<HnswIndex>>(m, "HnswIndex")
-      .def(py::init([](std::uint32_t dim, const std::string& dtype, const std::string& metric, std::uint32_t big_m,
+  py::class_<HnswIndex, Index, std::shared_ptr<HnswIndex>> hnsw(m, "HnswIndex");
+  bind_filter_indexes(hnsw);
+  hnsw.def(py::init([](std::uint32_t dim, const std::string& dtype, const std::string& metric, std::uint32_t big_m,
                        std::uint32_t ef_construction, const std::string& codec, std::uint64_t seed,
                        const std::string& layout, bool keep_vectors) {
              HnswParams params;

@@ -9,9 +9,10 @@ namespace annlib {
 /// How a search is answered; the first is a request to choose.
 enum class Plan : std::uint8_t {
   automatic,
-  exact,  ///< all that passes by the stored vectors
-  scan,   ///< all that passes by codes, and by the stored vectors what may be among the results
-  walk,   ///< through the graph
+  exact,     ///< all that passes by the stored vectors
+  scan,      ///< all that passes by codes, and by the stored vectors what may be among the results
+  walk,      ///< through the graph
+  subgraph,  ///< through graphs over what has certain values (cpp/hnsw/filter_index.h), which hold all that passes
 };
 
 /// What became of one query.
@@ -19,7 +20,9 @@ struct PlanReport {
   Plan plan = Plan::exact;  ///< that gave the results
   bool switched = false;    ///< a walk was begun and given up
   std::uint64_t matches = 0;
-  double scan_cost = 0, walk_cost = 0;  ///< estimated, in nanoseconds; 0 where there was nothing to choose
+  /// Estimated, in nanoseconds; 0 where there was nothing to choose.
+  double scan_cost = 0, walk_cost = 0, subgraph_cost = 0;
+  std::uint64_t subgraphs = 0, subgraph_items = 0;  ///< that hold all that passes, and what they hold
   std::uint64_t distances = 0, hops = 0, reranked = 0;
 };
 

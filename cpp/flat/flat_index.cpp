@@ -173,10 +173,12 @@ ScanSpaces FlatIndex::scan_spaces(const SearchRequest& request, const Bitset*) c
   return {coded ? codes() : nullptr, &truth()};
 }
 
-bool FlatIndex::search_one(const QueryView&, const SearchRequest& request, const Bitset*, std::size_t, std::size_t,
-                           Scratch&, PlanReport&) const {
-  if (request.plan == Plan::walk)
-    throw ValueError("plan 'walk': a flat index has no graph; its plans are auto, exact, scan");
+bool FlatIndex::search_one(const QueryView&, const SearchRequest& request, const Passing&, std::size_t, Scratch&,
+                           PlanReport&) const {
+  if (request.plan == Plan::walk || request.plan == Plan::subgraph) {
+    throw ValueError(std::string("plan '") + (request.plan == Plan::walk ? "walk" : "subgraph") +
+                     "': a flat index has no graph; its plans are auto, exact, scan");
+  }
   return false;
 }
 

@@ -32,8 +32,8 @@ class FlatIndex final : public Index {
               const Progress& progress) override;
   void erase(std::span<const Slot> slots, int threads) override;
   void rebuild(int threads, const Progress& progress) override;
-  bool search_one(const QueryView& query, const SearchRequest& request, const Bitset* passing, std::size_t matches,
-                  std::size_t together, Scratch& s, PlanReport& report) const override;
+  bool search_one(const QueryView& query, const SearchRequest& request, const Passing& filter, std::size_t together,
+                  Scratch& s, PlanReport& report) const override;
   ScanSpaces scan_spaces(const SearchRequest& request, const Bitset* passing) const override;
   void radius_one(const QueryView& query, float radius, const SearchRequest& request, const Bitset* passing,
                   std::size_t matches, Scratch& s) const override;

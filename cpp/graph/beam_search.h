@@ -47,6 +47,7 @@ struct Scratch {
   Visited visited;
   QueryBuffer query, row, tables;
   std::vector<Slot> slots;  ///< what is about to be scored
+  std::vector<Slot> rows;   ///< of MemberScan and of scans: whose rows are scored
   std::vector<float> distances;
   Frontier frontier;
   std::vector<float> least;         ///< of KthDistance
@@ -57,7 +58,6 @@ struct Scratch {
   std::vector<ScannedQuery> scanned;  ///< of a scan for several queries, and what its kernel takes and gives
   std::vector<simd::Query> queries;
   std::vector<float> limits, scores;
-  std::vector<Slot> rows;
 
   void need(std::size_t n) {
     if (slots.size() < n) {
@@ -76,8 +76,8 @@ struct AcceptAll {
 };
 
 /// Begins a search of a layer at `start`: pool and visited must be fresh.
-template <class Accept>
-void enter(const Scan& scan, Slot start, const Accept& accept, Scratch& s) {
+template <class Scorer, class Accept>
+void enter(const Scorer& scan, Slot start, const Accept& accept, Scratch& s) {
   if (!s.visited.insert(start)) return;
   float distance;
   scan.score(&start, 1, &distance);
@@ -87,11 +87,11 @@ void enter(const Scan& scan, Slot start, const Accept& accept, Scratch& s) {
 }
 
 /// Expands a node by scoring those of its neighbours that were not seen before. `accept(slot)` tells whether a node may
-/// be a result; nodes that may not are walked over.
-template <class Accept>
+/// be a result; nodes that may not are walked over. A Scorer is a Scan, or scores as one.
+template <class Accept, class Scorer = Scan>
 class ScoreLinks {
  public:
-  ScoreLinks(const Layer& layer, const Scan& scan, const Accept& accept)
+  ScoreLinks(const Layer& layer, const Scorer& scan, const Accept& accept)
       : layer_(layer), scan_(scan), accept_(accept) {}
 
   void operator()(Candidate node, Scratch& s) const {
@@ -115,7 +115,7 @@ class ScoreLinks {
 
  private:
   const Layer& layer_;
-  const Scan& scan_;
+  const Scorer& scan_;
   const Accept& accept_;
 };
 

@@ -3,6 +3,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <shared_mutex>
 #include <string>
@@ -51,6 +52,18 @@ class HnswIndex final : public Index {
   /// compact() makes a graph without them. ValueError as search() has it, and for k.
   RepairCounts repair(const VectorBlock& queries, std::size_t k, int threads, const Progress& progress);
 
+  /// Builds sub-graphs for searches under filters on an attribute (hnsw/filter_index.h), in the place of those that are
+  /// there. They follow all later changes. ValueError for an attribute that there is not, or whose type the kind lacks.
+  void create_filter_index(const std::string& column, const FilterIndexParams& what, int threads);
+  /// ValueError if there is none.
+  void drop_filter_index(const std::string& column);
+  struct FilterIndexStats {
+    FilterIndexParams params;
+    std::size_t subgraphs = 0, members = 0, bytes = 0;
+    std::uint64_t changes = 0;
+  };
+  std::map<std::string, FilterIndexStats> filter_indexes() const;
+
   /// CorruptError for whatever in the file does not fit together.
   static std::unique_ptr<HnswIndex> open(const std::shared_ptr<const storage::Container>& file);
 
@@ -62,8 +75,10 @@ class HnswIndex final : public Index {
               const Progress& progress) override;
   void erase(std::span<const Slot> slots, int threads) override;
   void rebuild(int threads, const Progress& progress) override;
-  bool search_one(const QueryView& query, const SearchRequest& request, const Bitset* passing, std::size_t matches,
-                  std::size_t together, Scratch& s, PlanReport& report) const override;
+  void note_attributes(std::span<const Slot> slots, const Columns& columns) override;
+  void follow_attributes() override;
+  bool search_one(const QueryView& query, const SearchRequest& request, const Passing& filter, std::size_t together,
+                  Scratch& s, PlanReport& report) const override;
   ScanSpaces scan_spaces(const SearchRequest& request, const Bitset* passing) const override;
   void radius_one(const QueryView& query, float radius, const SearchRequest& request, const Bitset* passing,
                   std::size_t matches, Scratch& s) const override;
@@ -82,6 +97,12 @@ class HnswIndex final : public Index {
   template <class Accept, class Patience>
   bool walk_nearest(const QueryView& query, Slot left_out, std::size_t k, std::size_t ef, const Accept& accept,
                     const Patience& patience, Scratch& s) const;
+  template <class Accept, class Patience>
+  bool walk_subgraphs(const FilterCover& cover, const Scan& scan, std::size_t ef, const Accept& accept,
+                      const Patience& patience, Scratch& s) const;
+  template <class Accept>
+  bool by_subgraphs(const QueryView& query, const SearchRequest& request, const Passing& filter, std::size_t together,
+                    std::size_t k, const Accept& accept, PlanReport& report, Scratch& s) const;
   /// How many nodes that pass a walk expands: over codes, which show more of what lies ahead, half as many.
   double wanted(std::size_t ef) const {
     return state_->neighbour_codes != nullptr ? 0.5 * static_cast<double>(ef) : static_cast<double>(ef);
@@ -89,6 +110,7 @@ class HnswIndex final : public Index {
   /// Measured at the first search that has a choice.
   PlanCosts plan_costs() const;
   PlanCosts measure_costs() const;
+  double hop_cost(const FilterIndex& index) const;
   template <class Accept>
   void collect(std::size_t k, const Accept& accept, Scratch& s) const;
   void rerank(const QueryView& query, std::size_t k, float margin, std::span<const Candidate> candidates,
@@ -118,6 +140,10 @@ class HnswIndex final : public Index {
   void refresh_codes(int threads);
   void probe_sample(std::size_t changes, int threads);
   Grower::Publish publisher();
+  // filter_indexes.cpp
+  void note_change(FilterIndex& index, Slot slot);
+  void mend_filter_indexes(int threads);
+  std::unique_ptr<FilterIndex> renewed(const std::string& name, const HnswState& state, int threads) const;
   // repair.cpp
   std::vector<Neighbourhood> neighbourhoods(const VectorBlock& queries, std::size_t k, int threads,
                                             const Progress& progress) const;

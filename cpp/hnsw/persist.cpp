@@ -38,6 +38,7 @@ void HnswIndex::append_sections(SectionList& sections) const {
     twins.push_back(twin);
   }
   sections.add_copy("graph.twins", ElementType::u32, twins);
+  append_filter_indexes(state.filter_indexes, state.table.columns(), sections);
 }
 
 std::unique_ptr<HnswIndex> HnswIndex::open(const std::shared_ptr<const Container>& file) {
@@ -119,6 +120,7 @@ void HnswIndex::restore(const std::shared_ptr<const Container>& file, Slot entry
     state.spread = spread[0];
     state.graph.track_changes();
   }
+  state.filter_indexes = restore_filter_indexes(file, state.table.columns(), 2 * params_.m);
 }
 
 CodecChoice HnswIndex::codec() const {

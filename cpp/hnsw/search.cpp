@@ -1,10 +1,14 @@
 #include <algorithm>
 #include <chrono>
 #include <limits>
+#include <optional>
+#include <string>
 
+#include "core/error.h"
 #include "core/random.h"
 #include "filter/plan.h"
 #include "graph/code_walk.h"
+#include "graph/subgraph.h"
 #include "hnsw/hnsw_index.h"
 
 namespace annlib {
@@ -16,6 +20,12 @@ constexpr std::size_t kRerankGroup = 4;
 constexpr std::size_t kWalkedBall = 4096;
 // Of so few items for each candidate that a walk would keep, a scan is as fast.
 constexpr std::size_t kScanned = 24;
+
+// What is kept by the walk through a sub-graph. Labels go along with where vectors lie, and what a filter asks for
+// often lies elsewhere than the query: there a walk needs more effort for the same recall (docs/performance.md).
+std::size_t effort(const FilterIndex& index, std::size_t ef) {
+  return index.params.kind == FilterIndexKind::label ? 2 * ef : ef;
+}
 
 /// Nodes of which the item or one of its twins may be a result.
 class AcceptSlots {
@@ -39,49 +49,76 @@ struct AcceptEvery : AcceptAll {
   bool item(Slot) const { return true; }
 };
 
+// How walks and scans are timed, of which the median counts.
+constexpr std::size_t kTimed = 16, kTimedScan = 256, kTimedTogether = 16, kTimedEf = 64;
+
+using Clock = std::chrono::steady_clock;
+
+double since(Clock::time_point begin) { return std::chrono::duration<double, std::nano>(Clock::now() - begin).count(); }
+
+double median(std::vector<double>& times) {
+  const auto middle = times.begin() + static_cast<std::ptrdiff_t>(times.size() / 2);
+  std::nth_element(times.begin(), middle, times.end());
+  return *middle;
+}
+
 }  // namespace
 
 // Timed on this machine, this index and the state of its memory: what a walk and a scan of random items take.
 PlanCosts HnswIndex::measure_costs() const {
-  constexpr std::size_t kWalks = 16, kScans = 256, kTogether = 16, kWalkedFor = 64;
-  using Clock = std::chrono::steady_clock;
-  const auto since = [](Clock::time_point begin) {
-    return std::chrono::duration<double, std::nano>(Clock::now() - begin).count();
-  };
   const HnswState& state = *state_;
   Scratch s;
-  s.need(kScans);
+  s.need(kTimedScan);
   std::vector<double> hops, matches, shared;
   std::vector<float> vector(state.table.dim());
   const auto slots = static_cast<std::uint32_t>(state.table.slots());
-  for (std::uint64_t i = 0; i < kWalks; ++i) {
+  for (std::uint64_t i = 0; i < kTimed; ++i) {
     state.truth().load(to_below(random64(0, 5, i), slots), vector.data());
     const QueryView query{vector.data(), DType::f32, kNoSlot};
     s.cost = SearchCost();
     Clock::time_point begin = Clock::now();
-    walk_nearest(query, kNoSlot, 10, kWalkedFor, AcceptEvery{}, ToTheEnd{}, s);
+    walk_nearest(query, kNoSlot, 10, kTimedEf, AcceptEvery{}, ToTheEnd{}, s);
     hops.push_back(since(begin) / static_cast<double>(std::max<std::uint64_t>(s.cost.hops, 1)));
-    for (std::uint64_t j = 0; j < kScans; ++j) s.slots[j] = to_below(random64(1, 5, i * kScans + j), slots);
+    for (std::uint64_t j = 0; j < kTimedScan; ++j) s.slots[j] = to_below(random64(1, 5, i * kTimedScan + j), slots);
     begin = Clock::now();
     const Scan scan = state.walk().prepare(query, s.query);
-    scan.score(s.slots.data(), kScans, s.distances.data());
-    matches.push_back(since(begin) / kScans);
-    const std::vector<simd::Query> queries(kTogether, scan.query);
-    s.scores.resize(kTogether * kScans);
+    scan.score(s.slots.data(), kTimedScan, s.distances.data());
+    matches.push_back(since(begin) / kTimedScan);
+    const std::vector<simd::Query> queries(kTimedTogether, scan.query);
+    s.scores.resize(kTimedTogether * kTimedScan);
     begin = Clock::now();
-    scan.scorer.block(queries.data(), kTogether, scan.rows, s.slots.data(), kScans, s.scores.data());
-    shared.push_back(since(begin) / (kTogether * kScans));
+    scan.scorer.block(queries.data(), kTimedTogether, scan.rows, s.slots.data(), kTimedScan, s.scores.data());
+    shared.push_back(since(begin) / (kTimedTogether * kTimedScan));
   }
-  const auto median = [](std::vector<double>& times) {
-    std::nth_element(times.begin(), times.begin() + kWalks / 2, times.end());
-    return times[kWalks / 2];
-  };
   return {median(hops), median(matches), median(shared)};
 }
 
 PlanCosts HnswIndex::plan_costs() const {
   std::call_once(state_->costs_measured, [&] { state_->costs = measure_costs(); });
   return state_->costs;
+}
+
+// Of walks through the largest of its sub-graphs, from its members.
+double HnswIndex::hop_cost(const FilterIndex& index) const {
+  std::call_once(index.hop_measured, [&] {
+    const auto smaller = [&](const auto& a, const auto& b) { return index.size(a) < index.size(b); };
+    const FilterIndex::Group& group = *std::max_element(index.groups.begin(), index.groups.end(), smaller);
+    const FilterCover cover{{{&index, &group}}, index.size(group)};
+    Scratch s;
+    std::vector<double> hops;
+    std::vector<float> vector(state_->table.dim());
+    for (std::uint64_t i = 0; i < kTimed; ++i) {
+      const Slot member = index.members[group.begin + to_below(random64(2, 5, i), static_cast<Slot>(cover.members))];
+      state_->truth().load(member, vector.data());
+      const Scan scan = state_->walk().prepare({vector.data(), DType::f32, kNoSlot}, s.query);
+      s.cost = SearchCost();
+      const Clock::time_point begin = Clock::now();
+      walk_subgraphs(cover, scan, kTimedEf, AcceptEvery{}, ToTheEnd{}, s);
+      hops.push_back(since(begin) / static_cast<double>(std::max<std::uint64_t>(s.cost.hops, 1)));
+    }
+    index.hop_cost = median(hops);
+  });
+  return index.hop_cost;
 }
 
 template <class Accept, class Patience>
@@ -127,6 +164,92 @@ bool HnswIndex::walk_nearest(const QueryView& query, Slot left_out, std::size_t 
     rerank(query, k, scan.margin, s.pool.items(), s);
   }
   return true;
+}
+
+// The nearest nodes that pass, of the sub-graphs and of what has changed since they were built, into s.expanded.
+template <class Accept, class Patience>
+bool HnswIndex::walk_subgraphs(const FilterCover& cover, const Scan& scan, std::size_t ef, const Accept& accept,
+                               const Patience& patience, Scratch& s) const {
+  s.expanded.clear();
+  std::vector<const FilterIndex*> indexes;
+  for (const auto& [index, group] : cover.parts) {
+    const Subgraph graph = index->subgraph(*group);
+    const MemberScan members(scan, graph.members, s.rows);
+    // Slots are used again, for what was never a member and for what is no node.
+    const auto accept_member = [&, &index = *index](Slot member) {
+      const Slot slot = graph.members[member];
+      return state_->nodes.test(slot) && !index.changed.test(slot) && accept(slot);
+    };
+    s.need(std::max(graph.layer.width, Subgraph::kEntries));
+    s.visited.reset(graph.members.size());
+    s.pool.reset(effort(*index, ef));
+    for (Slot member = 0; member < graph.entries(); ++member) enter(members, member, accept_member, s);
+    if (!beam_search(ScoreLinks(graph.layer, members, accept_member), patience, s)) return false;
+    for (const Candidate c : s.pool.items()) {
+      if (c.passes()) s.expanded.emplace_back(c.distance(), graph.members[c.slot()]);
+    }
+    if (std::find(indexes.begin(), indexes.end(), index) == indexes.end()) indexes.push_back(index);
+  }
+  for (const FilterIndex* index : indexes) {
+    index->changed.for_each([&](std::size_t i) {
+      const auto slot = static_cast<Slot>(i);
+      if (!state_->nodes.test(slot) || !accept(slot)) return;
+      float distance;
+      scan.score(&slot, 1, &distance);
+      ++s.cost.distances;
+      s.expanded.emplace_back(distance, slot);
+    });
+  }
+  std::sort(s.expanded.begin(), s.expanded.end());
+  s.expanded.erase(std::unique(s.expanded.begin(), s.expanded.end()), s.expanded.end());
+  return true;
+}
+
+// True if this was how the query was answered.
+template <class Accept>
+bool HnswIndex::by_subgraphs(const QueryView& query, const SearchRequest& request, const Passing& filter,
+                             std::size_t together, std::size_t k, const Accept& accept, PlanReport& report,
+                             Scratch& s) const {
+  const HnswState& state = *state_;
+  const bool forced = request.plan == Plan::subgraph;
+  std::optional<FilterCover> cover;
+  if (filter.expression != nullptr) cover = find_cover(*filter.expression, state.filter_indexes);
+  if (!cover) {
+    if (!forced) return false;
+    throw ValueError("plan 'subgraph' needs a filter index that covers the filter; there are: " +
+                     names_of(state.filter_indexes));
+  }
+  const std::size_t ef = std::max(request.ef, k);
+  report.subgraphs = cover->parts.size();
+  report.subgraph_items = cover->members;
+  const auto attempt = [&](const auto& patience) {
+    report.plan = Plan::subgraph;
+    const Scan scan = state.walk().prepare(query, s.query);
+    if (walk_subgraphs(*cover, scan, ef, accept, patience, s)) {
+      rerank(query, k, scan.margin, s.expanded, s);
+      collect(k, accept, s);
+    }
+    if (s.found.size() == k) return true;
+    s.found.clear();
+    report.switched = true;
+    return false;
+  };
+  if (forced) return attempt(ToTheEnd{});
+  PlanCosts costs = plan_costs().shared_by(together);
+  // Both walks go on until about so many that pass are expanded.
+  const Planner whole(costs, state.table.live(), filter.count, static_cast<double>(ef));
+  costs.hop = 0;
+  std::size_t efforts = 0;
+  for (const auto& part : cover->parts) {
+    costs.hop = std::max(costs.hop, hop_cost(*part.index));
+    efforts += effort(*part.index, ef);
+  }
+  const std::size_t members = std::max(cover->members, filter.count);
+  const Planner planner(costs, members, filter.count, static_cast<double>(efforts));
+  report.scan_cost = whole.scan_cost();
+  report.walk_cost = whole.walk_cost();
+  report.subgraph_cost = planner.walk_cost();
+  return report.subgraph_cost <= std::min(report.scan_cost, report.walk_cost) && attempt(planner);
 }
 
 // Turns s.nearest, exact distances of nodes, into items: each node's own and those of its twins.
@@ -175,9 +298,11 @@ void HnswIndex::rerank(const QueryView& query, std::size_t k, float margin, std:
   }
 }
 
-bool HnswIndex::search_one(const QueryView& query, const SearchRequest& request, const Bitset* passing,
-                           std::size_t matches, std::size_t together, Scratch& s, PlanReport& report) const {
+bool HnswIndex::search_one(const QueryView& query, const SearchRequest& request, const Passing& filter,
+                           std::size_t together, Scratch& s, PlanReport& report) const {
   const HnswState& state = *state_;
+  const Bitset* passing = filter.slots.get();
+  const std::size_t matches = filter.count;
   const Slot left_out = query.left_out == kNoSlot ? kNoSlot : state.twins.node_of(query.left_out);
   const std::size_t equals = left_out == kNoSlot ? 0 : 1 + state.twins.of(left_out).size();
   const std::size_t k = std::min(request.k, matches - equals);
@@ -192,6 +317,9 @@ bool HnswIndex::search_one(const QueryView& query, const SearchRequest& request,
     return false;
   };
   const AcceptSlots accept(slots, state.twins);
+  if (request.plan == Plan::subgraph || request.plan == Plan::automatic) {
+    if (by_subgraphs(query, request, filter, together, k, accept, report, s)) return true;
+  }
   if (request.plan == Plan::automatic && passing != nullptr) {
     const Planner planner(plan_costs().shared_by(together), state.table.live(), matches, wanted(ef));
     report.scan_cost = planner.scan_cost();
@@ -213,7 +341,7 @@ bool HnswIndex::search_one(const QueryView& query, const SearchRequest& request,
 }
 
 ScanSpaces HnswIndex::scan_spaces(const SearchRequest& request, const Bitset* passing) const {
-  const bool by_codes = request.plan == Plan::scan || (request.plan == Plan::automatic && passing != nullptr);
+  const bool by_codes = request.plan == Plan::scan || (request.plan != Plan::exact && passing != nullptr);
   return {by_codes && state_->reranks() ? state_->codes.get() : nullptr, &state_->truth()};
 }
 

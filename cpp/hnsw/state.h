@@ -17,6 +17,7 @@
 #include "graph/grow.h"
 #include "graph/hierarchy.h"
 #include "graph/twins.h"
+#include "hnsw/filter_index.h"
 #include "hnsw/params.h"
 #include "index/index.h"
 #include "table/table.h"
@@ -37,7 +38,8 @@ struct HnswState {
   Hierarchy graph;
   Bitset nodes;
   Twins twins;
-  std::size_t dead = 0;  ///< nodes that are not alive
+  std::size_t dead = 0;          ///< nodes that are not alive
+  FilterIndexes filter_indexes;  ///< by the attribute that they are on
   /// By how much distances grow when their rank doubles: as the logarithm to base 2, under ip in their own unit.
   float spread = 0.0f;
   /// Of walks and scans of what this state holds; measured by the first search that has a choice, so by a reader.

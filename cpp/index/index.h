@@ -151,14 +151,18 @@ class Index {
   /// Called with writer_ held and nothing else.
   virtual void erase(std::span<const Slot> slots, int threads) = 0;
   virtual void rebuild(int threads, const Progress& progress) = 0;
+  /// Called with writer_ and lock_ held: live slots have new values of the attributes that `columns` names.
+  virtual void note_attributes(std::span<const Slot>, const Columns&) {}
+  /// Called with writer_ held and nothing else, after it.
+  virtual void follow_attributes() {}
   /// One query, under lock_ shared. Appends at most k candidates to s.found, nearest first, with exact distances (or
-  /// without vectors, with those of codes); or returns false, which leaves the query to a scan of all that passes.
-  /// `passing` is nullptr, or the live slots that the filter lets through, `matches` of them; a scan would answer up to
-  /// `together` queries. Of the report, plan, switched and estimates.
-  virtual bool search_one(const QueryView& query, const SearchRequest& request, const Bitset* passing,
-                          std::size_t matches, std::size_t together, Scratch& s, PlanReport& report) const = 0;
+  /// without vectors, with those of codes); or returns false, which leaves the query to a scan of all that passes, which
+  /// would answer up to `together` queries. Of the report, plan, switched and estimates.
+  virtual bool search_one(const QueryView& query, const SearchRequest& request, const Passing& filter,
+                          std::size_t together, Scratch& s, PlanReport& report) const = 0;
   /// What that scan goes by. Under lock_ shared.
   virtual ScanSpaces scan_spaces(const SearchRequest& request, const Bitset* passing) const = 0;
+  /// As search_one(). `passing` is nullptr, or the live slots that the filter lets through, `matches` of them.
   virtual void radius_one(const QueryView& query, float radius, const SearchRequest& request, const Bitset* passing,
                           std::size_t matches, Scratch& s) const = 0;
   virtual std::string kind() const = 0;

@@ -112,7 +112,7 @@ SearchCost Index::for_queries(const VectorBlock& queries, const SearchRequest& r
     return all;
   };
   const auto unfiltered = [&](std::vector<std::size_t> chosen) {
-    const Group all{{nullptr, table().live()}, std::move(chosen)};
+    const Group all{{nullptr, table().live(), nullptr}, std::move(chosen)};
     return for_groups({&all, 1}, request.threads, body);
   };
   SearchCost total;
@@ -174,7 +174,7 @@ SearchCost Index::search(const VectorBlock& queries, const SearchRequest& reques
       PlanReport report;
       s.found.clear();
       s.cost = SearchCost();
-      if (passing.count == 0 || search_one(query, request, slots, passing.count, chunk.size(), s, report)) {
+      if (passing.count == 0 || search_one(query, request, passing, chunk.size(), s, report)) {
         write(i, passing, report, s.cost, s.found);
         total += s.cost;
       } else {
