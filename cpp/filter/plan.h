@@ -26,6 +26,7 @@ struct PlanReport {
 struct PlanCosts {
   double hop = 0;    ///< a node expanded by a walk
   double match = 0;  ///< an item scored by a scan over those that pass
+  double nodes = 0;  ///< not a time: how many nodes that pass a walk expands for each of its ef
 };
 
 /// How a search under a filter is answered: by a scan of all that passes, or by a walk through the graph that keeps

@@ -14,6 +14,8 @@ namespace {
 constexpr std::size_t kRerankGroup = 4;
 // A radius that takes in more than this is answered by a scan: a sorted pool is no place for so many.
 constexpr std::size_t kWalkedBall = 4096;
+// A walk under a filter begins at so many places where something passes.
+constexpr std::uint64_t kSeeds = 16;
 // Of so few items for each candidate that a walk would keep, a scan is as fast.
 constexpr std::size_t kScanned = 24;
 
@@ -52,6 +54,7 @@ PlanCosts HnswIndex::measure_costs() const {
   Scratch s;
   s.need(kScans);
   std::vector<double> hops, matches;
+  std::uint64_t walked = 0;
   std::vector<float> vector(state.table.dim());
   const auto slots = static_cast<std::uint32_t>(state.table.slots());
   for (std::uint64_t i = 0; i < kWalks; ++i) {
@@ -59,8 +62,9 @@ PlanCosts HnswIndex::measure_costs() const {
     const QueryView query{vector.data(), DType::f32, kNoSlot};
     s.cost = SearchCost();
     Clock::time_point begin = Clock::now();
-    walk_nearest(query, kNoSlot, 10, kWalkedFor, AcceptEvery{}, ToTheEnd{}, s);
+    walk_nearest(query, kNoSlot, 10, {kWalkedFor, kWalkedFor, 1.0f}, AcceptEvery{}, ToTheEnd{}, s);
     hops.push_back(since(begin) / static_cast<double>(std::max<std::uint64_t>(s.cost.hops, 1)));
+    walked += s.cost.hops;
     for (std::uint64_t j = 0; j < kScans; ++j) s.slots[j] = to_below(random64(1, 5, i * kScans + j), slots);
     begin = Clock::now();
     state.walk().prepare(query, s.query).score(s.slots.data(), kScans, s.distances.data());
@@ -70,12 +74,23 @@ PlanCosts HnswIndex::measure_costs() const {
     std::nth_element(times.begin(), times.begin() + kWalks / 2, times.end());
     return times[kWalks / 2];
   };
-  return {median(hops), median(matches)};
+  return {median(hops), median(matches), static_cast<double>(walked) / (kWalks * kWalkedFor)};
 }
 
 PlanCosts HnswIndex::plan_costs() const {
   std::call_once(state_->costs_measured, [&] { state_->costs = measure_costs(); });
   return state_->costs;
+}
+
+// Nodes that pass, from all over the index, for what passes may lie apart from the query, in places between which
+// hardly a link leads: a walk that came to one of them by way of the upper layers might not find the others.
+void HnswIndex::choose_seeds(const Bitset* passing, Scratch& s) const {
+  s.seeds.clear();
+  if (passing == nullptr) return;
+  for (std::uint64_t i = 0; i < kSeeds; ++i) {
+    const std::size_t from = to_below(random64(2, 5, i), static_cast<std::uint32_t>(passing->size()));
+    s.seeds.push_back(state_->twins.node_of(static_cast<Slot>(passing->next(from))));
+  }
 }
 
 template <class Accept, class Patience>
@@ -87,19 +102,20 @@ bool HnswIndex::walk(const Scan& scan, Slot left_out, const Accept& accept, cons
   s.visited.reset(graph.slots());
   if (left_out != kNoSlot) s.visited.insert(left_out);
   enter(scan, graph.approach(scan, 0, s), accept, s);
+  for (const Slot seed : s.seeds) enter(scan, seed, accept, s);
   return beam_search(ScoreLinks<Accept>(layer, scan, accept), patience, s);
 }
 
 // As walk(), over codes: the candidates are s.expanded.
 template <class Accept, class Patience>
-bool HnswIndex::walk_fused(const QueryView& query, const Scan& scan, Slot left_out, std::size_t k, std::size_t ef,
+bool HnswIndex::walk_fused(const QueryView& query, const Scan& scan, Slot left_out, std::size_t k, const Effort& effort,
                            const Accept& accept, const Patience& patience, Scratch& s) const {
   const Hierarchy& graph = state_->graph;
   const simd::BlockQuery tables = state_->neighbour_codes->prepare(query, s.tables);
   s.visited.reset(graph.slots());
   if (left_out != kNoSlot) s.visited.insert(left_out);
   const Slot start = graph.approach(scan, 1, s);
-  const Reach reach = state_->reach(k, ef);
+  const LocalReach reach(state_->reach(k, effort.ef), state_->reach(k, effort.ef_filtered), effort.share);
   if (!walk_codes(graph.layer(0), *state_->neighbour_codes, tables, scan, start, k, reach, accept, patience, s)) {
     return false;
   }
@@ -109,14 +125,14 @@ bool HnswIndex::walk_fused(const QueryView& query, const Scan& scan, Slot left_o
 
 // The nearest k nodes that pass, with exact distances, into s.nearest; false where patience broke the walk off.
 template <class Accept, class Patience>
-bool HnswIndex::walk_nearest(const QueryView& query, Slot left_out, std::size_t k, std::size_t ef, const Accept& accept,
-                             const Patience& patience, Scratch& s) const {
+bool HnswIndex::walk_nearest(const QueryView& query, Slot left_out, std::size_t k, const Effort& effort,
+                             const Accept& accept, const Patience& patience, Scratch& s) const {
   const Scan scan = state_->walk().prepare(query, s.query);
   if (state_->neighbour_codes != nullptr) {
-    if (!walk_fused(query, scan, left_out, k, ef, accept, patience, s)) return false;
+    if (!walk_fused(query, scan, left_out, k, effort, accept, patience, s)) return false;
     rerank(query, k, scan.margin, s.expanded, s);
   } else {
-    s.pool.reset(ef);
+    s.pool.reset(effort.ef);
     if (!walk(scan, left_out, accept, patience, s)) return false;
     rerank(query, k, scan.margin, s.pool.items(), s);
   }
@@ -169,18 +185,25 @@ void HnswIndex::rerank(const QueryView& query, std::size_t k, float margin, std:
   }
 }
 
+double HnswIndex::expected(const Effort& effort) const {
+  const auto wide = static_cast<double>(effort.ef), narrow = static_cast<double>(effort.ef_filtered);
+  return state_->neighbour_codes != nullptr ? narrow + breadth(effort.share) * (wide - narrow) : wide;
+}
+
 PlanReport HnswIndex::search_one(const QueryView& query, const SearchRequest& request, const Bitset* passing,
                                  std::size_t matches, Scratch& s) const {
   const HnswState& state = *state_;
   const Slot left_out = query.left_out == kNoSlot ? kNoSlot : state.twins.node_of(query.left_out);
   const std::size_t equals = left_out == kNoSlot ? 0 : 1 + state.twins.of(left_out).size();
-  const std::size_t k = std::min(request.k, matches - equals);
-  const std::size_t ef = std::max(request.ef, k);
+  const std::size_t k = std::min(request.k, matches - std::min(matches, equals));
+  const Effort effort{std::max(request.ef, k), std::max(request.ef_filtered, k),
+                      static_cast<float>(matches) / static_cast<float>(state.table.live())};
   const Bitset& slots = passing != nullptr ? *passing : state.table.alive_bits();
   PlanReport report;
   const auto attempt = [&](const auto& accept, const auto& patience) {
     report.plan = Plan::walk;
-    if (walk_nearest(query, left_out, k, ef, accept, patience, s)) collect(k, accept, s);
+    choose_seeds(passing, s);
+    if (walk_nearest(query, left_out, k, effort, accept, patience, s)) collect(k, accept, s);
     if (s.found.size() == k) return true;
     s.found.clear();
     report.switched = true;
@@ -188,11 +211,12 @@ PlanReport HnswIndex::search_one(const QueryView& query, const SearchRequest& re
   };
   const AcceptSlots accept(slots, state.twins);
   if (request.plan == Plan::automatic && passing != nullptr) {
-    const Planner planner(plan_costs(), state.table.live(), matches, wanted(ef));
+    const PlanCosts costs = plan_costs();
+    const Planner planner(costs, state.table.live(), matches, costs.nodes * expected(effort));
     report.scan_cost = planner.scan_cost();
     report.walk_cost = planner.walk_cost();
     if (planner.begins_with_walk() && attempt(accept, planner)) return report;
-  } else if (request.plan == Plan::walk || (request.plan == Plan::automatic && matches > kScanned * ef)) {
+  } else if (request.plan == Plan::walk || (request.plan == Plan::automatic && matches > kScanned * effort.ef)) {
     // A graph with nothing dead in it needs no test at all.
     const bool every = passing == nullptr && state.dead == 0;
     if (every ? attempt(AcceptEvery{}, ToTheEnd{}) : attempt(accept, ToTheEnd{})) return report;
@@ -222,6 +246,7 @@ void HnswIndex::radius_one(const QueryView& query, float radius, const SearchReq
     const AcceptSlots accept(slots, state.twins);
     const Scan scan = state.walk().prepare(query, s.query);
     s.pool.reset(request.ef, radius + scan.margin);
+    choose_seeds(passing, s);
     if (!walk(scan, kNoSlot, accept, planner, s) || s.pool.size() >= kWalkedBall) return false;
     rerank(query, s.pool.size(), scan.margin, s.pool.items(), s);
     collect(matches, accept, s);

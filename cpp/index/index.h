@@ -33,7 +33,8 @@ enum class OnConflict { raise, update };
 
 struct SearchRequest {
   std::size_t k = 10;
-  std::size_t ef = 64;  ///< graph indexes only
+  std::size_t ef = 64;           ///< graph indexes only
+  std::size_t ef_filtered = 64;  ///< the same where a quarter passes or less (graph/code_walk.h)
   const RowFilter* filter = nullptr;
   int threads = 0;
   Plan plan = Plan::automatic;
