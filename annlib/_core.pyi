@@ -67,6 +67,7 @@ class Index:
         queries: NDArray[Any],
         k: int,
         ef: int,
+        ef_filtered: int,
         mask: NDArray[np.bool_] | None,
         ids: NDArray[np.int64] | None,
         expression: bytes | None,
@@ -76,6 +77,8 @@ class Index:
     ) -> tuple[NDArray[np.int64], NDArray[np.float32], Any, _Cost, list[dict[str, Any]] | None]:
         """Ids (n, k), distances (n, k), counts (n,) of int64; for one query of shape (dim,) (k,), (k,) and an int.
 
+        The effort is `ef` where all passes, `ef_filtered` where a quarter does or less, and between them in between;
+        in the plain layout always `ef`.
         `plan` is "auto", "exact", "scan", "walk" or "subgraph". With `explain` what became of each query comes last.
         """
 
@@ -84,6 +87,7 @@ class Index:
         queries: NDArray[Any],
         k: int,
         ef: int,
+        ef_filtered: int,
         filters: Sequence[tuple[NDArray[np.bool_] | None, NDArray[np.int64] | None, bytes | None]],
         filter_of: NDArray[np.uint32],
         threads: int,
@@ -175,7 +179,15 @@ class HnswIndex(Index):
         """The items whose nodes are on the bottom layer alone, without the entry point."""
 
     def search_left_out(
-        self, ids: NDArray[np.int64], k: int, ef: int, threads: int, exact: bool
+        self,
+        left_out: NDArray[np.int64],
+        k: int,
+        ef: int,
+        mask: NDArray[np.bool_] | None,
+        ids: NDArray[np.int64] | None,
+        expression: bytes | None,
+        threads: int,
+        plan: str,
     ) -> tuple[NDArray[np.int64], NDArray[np.float32], Any, _Cost, None]:
         """As `search` with the vectors of some of `bottom_ids`, as though neither they nor their equals were there."""
 

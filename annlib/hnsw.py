@@ -12,8 +12,9 @@ from ._core import HnswIndex as CoreHnsw
 from ._progress import Progress, reporter
 from .arrays import as_count, as_queries, as_threads, as_vectors, codec_name
 from .attributes import Attributes
-from .calibration import Calibration, measure
+from .calibration import Calibration, measure, measure_filtered
 from .filter_indexes import FilterIndexed
+from .filters import Filter
 from .index import Index, core_progress
 from .report import Report
 from .report import measure as report_on
@@ -140,9 +141,17 @@ class HNSWIndex(FilterIndexed, Index):
         return index
 
     def calibrate(
-        self, queries: ArrayLike | None = None, k: int = 10, *, threads: int | None = None
+        self,
+        queries: ArrayLike | None = None,
+        k: int = 10,
+        *,
+        filter: Filter | None = None,
+        threads: int | None = None,
     ) -> Calibration:
         """Measure recall@k against exact search at growing ef_search, and keep what each recall needs.
+
+        Searches under filters need less effort for a recall, the less, the fewer items pass; so it is measured a
+        second time under a filter that lets a quarter of the items through, drawn at random.
 
         With ``keep_vectors=False`` the exact search is one of all codes: what codes lose is not part of such a recall.
 
@@ -152,11 +161,18 @@ class HNSWIndex(FilterIndexed, Index):
             Like those to come; at most 1,000 are used. Default: stored vectors, each searched for as though it had
             never been added, which tell less where queries and vectors differ in kind.
         k : int
+        filter : as in `search`, optional
+            Measures searches under this filter, by the plans that they choose, against what passes.
 
         Returns
         -------
         Calibration
-            Also kept with the index, for `search(..., recall=...)`, and saved with it.
+            Also kept with the index, for `search(..., recall=...)`, and saved with it, unless it is that of a filter.
+
+        Raises
+        ------
+        ValueError
+            An empty index, no queries, and as for `search`; a filter that fewer than k items pass.
         """
         k = as_count(k, "k")
         block = None if queries is None else np.atleast_2d(as_queries(queries, self._dim))
@@ -164,8 +180,11 @@ class HNSWIndex(FilterIndexed, Index):
             raise ValueError("an empty index cannot be calibrated")
         if block is not None and len(block) == 0:
             raise ValueError("queries must be at least one vector to calibrate with")
+        core_threads = as_threads(threads)
         with self._write_lock:  # all of it is measured on one state of the index
-            calibration = measure(self._core, block, k, as_threads(threads))
+            if filter is not None:
+                return measure_filtered(self._core, block, k, self._lower(filter), core_threads)
+            calibration = measure(self._core, block, k, core_threads)
         self._calibrations[k] = calibration
         return calibration
 
@@ -243,23 +262,25 @@ class HNSWIndex(FilterIndexed, Index):
             raise ValueError("a report needs an index of at least two different vectors")
         core_threads = as_threads(threads)
         with self._write_lock:  # all of it is measured on one state of the index
-            return report_on(self._core, block, k, self._effort(ef_search, None, block, k), core_threads)
+            return report_on(self._core, block, k, self._effort(ef_search, None, block, k)[0], core_threads)
 
-    def _effort(self, ef_search: int | None, recall: float | None, queries: NDArray[Any], k: int) -> int:
+    def _effort(
+        self, ef_search: int | None, recall: float | None, queries: NDArray[Any], k: int
+    ) -> tuple[int, int]:
         if ef_search is not None:
-            return max(as_count(ef_search, "ef_search"), k)
+            return (max(as_count(ef_search, "ef_search"), k),) * 2
         if recall is None and self._target is None:
-            return max(_DEFAULT_EF, 2 * k)
+            return (max(_DEFAULT_EF, 2 * k),) * 2
         target = _as_recall(recall, "recall") if recall is not None else self._target
         assert target is not None
         if len(self) == 0:
-            return max(_DEFAULT_EF, k)
+            return (max(_DEFAULT_EF, k),) * 2
         calibration = self._calibrations.get(k)
         if calibration is None or not calibration.fits(len(self)):
             _log.info("measuring what recall@%d needs on %r", k, self)
             enough = queries.ndim == 2 and len(queries) >= 100
             calibration = self.calibrate(queries if enough else None, k)
-        return max(calibration.ef_for(target), k)
+        return max(calibration.ef_for(target), k), max(calibration.ef_for(target, filtered=True), k)
 
     def unreachable(self) -> int:
         """How many items no walk from the entry point can find: 0 but shortly after many small changes."""

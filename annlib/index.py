@@ -67,9 +67,11 @@ class Index(Attributed, ABC):
     def _make_core(self, dtype: str) -> CoreIndex:
         """An empty core of this index's parameters."""
 
-    def _effort(self, ef_search: int | None, recall: float | None, queries: NDArray[Any], k: int) -> int:
-        """The core's ef for a search call."""
-        return 1
+    def _effort(
+        self, ef_search: int | None, recall: float | None, queries: NDArray[Any], k: int
+    ) -> tuple[int, int]:
+        """The core's ef for a search call, and that under a filter which lets a quarter through or less."""
+        return 1, 1
 
     # -- writing -------------------------------------------------------------------------------------------------
 
@@ -316,7 +318,7 @@ class Index(Attributed, ABC):
         self,
         block: NDArray[Any],
         k: int,
-        ef: int,
+        ef: tuple[int, int],
         chosen: CoreFilter,
         threads: int,
         plan: str,
@@ -324,12 +326,19 @@ class Index(Attributed, ABC):
     ) -> SearchResult:
         read = self._reader()
         keys, distances, counts, cost, plans = self._core.search(
-            block, k, ef, chosen.mask, chosen.ids, chosen.expression, threads, plan, explain
+            block, k, *ef, chosen.mask, chosen.ids, chosen.expression, threads, plan, explain
         )
         return SearchResult(read(keys), distances, counts, cost, _of_one(plans, block))
 
     def _search_each(
-        self, block: NDArray[Any], k: int, ef: int, each: Any, threads: int, plan: str, explain: bool
+        self,
+        block: NDArray[Any],
+        k: int,
+        ef: tuple[int, int],
+        each: Any,
+        threads: int,
+        plan: str,
+        explain: bool,
     ) -> SearchResult:
         queries = 1 if block.ndim == 1 else len(block)
         if len(each) != queries:
@@ -337,7 +346,7 @@ class Index(Attributed, ABC):
         different, filter_of = self._lower_each(each)
         read = self._reader()
         keys, distances, counts, cost, plans = self._core.search_each(
-            block, k, ef, different, filter_of, threads, plan, explain
+            block, k, *ef, different, filter_of, threads, plan, explain
         )
         return SearchResult(read(keys), distances, counts, cost, _of_one(plans, block))
 
@@ -357,7 +366,7 @@ class Index(Attributed, ABC):
         block = np.atleast_2d(as_queries(queries, self._dim))
         if not isinstance(radius, (int, float, np.number)) or np.isnan(radius):
             raise ValueError(f"radius must be a number, got {radius!r}")
-        ef = self._effort(ef_search, None, block, 1)
+        ef, _ = self._effort(ef_search, None, block, 1)
         chosen = self._lower(filter)
         read = self._reader()
         lims, keys, distances, cost = self._core.search_radius(

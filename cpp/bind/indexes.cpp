@@ -100,16 +100,16 @@ py::tuple search_with(const Index& index, const py::array& queries, const Search
 }
 
 // The call whose overhead is felt: a search may take no more than some microseconds.
-py::tuple search(const Index& index, const py::array& queries, std::size_t k, std::size_t ef,
+py::tuple search(const Index& index, const py::array& queries, std::size_t k, std::size_t ef, std::size_t ef_filtered,
                  std::optional<MaskArray> mask, std::optional<IdArray> ids, const std::optional<py::bytes>& expression,
                  int threads, const std::string& plan, bool explain) {
   const FilterArguments filter(std::move(mask), std::move(ids), expression);
-  return search_with(index, queries, {k, ef, filter.get(), {}, threads, parse_plan(plan), {}}, explain);
+  return search_with(index, queries, {k, ef, ef_filtered, filter.get(), {}, threads, parse_plan(plan), {}}, explain);
 }
 
 using FilterTuple = std::tuple<std::optional<MaskArray>, std::optional<IdArray>, std::optional<py::bytes>>;
 
-py::tuple search_each(const Index& index, const py::array& queries, std::size_t k, std::size_t ef,
+py::tuple search_each(const Index& index, const py::array& queries, std::size_t k, std::size_t ef, std::size_t ef_filtered,
                       const std::vector<FilterTuple>& each, const py::array_t<std::uint32_t>& filter_of, int threads,
                       const std::string& plan, bool explain) {
   FilterArguments filters;
@@ -121,7 +121,7 @@ py::tuple search_each(const Index& index, const py::array& queries, std::size_t 
     throw ValueError("filter_of must name one of " + std::to_string(each.size()) + " filters for each of " +
                      std::to_string(n) + " queries");
   }
-  return search_with(index, queries, {k, ef, filters.get(), of, threads, parse_plan(plan), {}}, explain);
+  return search_with(index, queries, {k, ef, ef_filtered, filters.get(), of, threads, parse_plan(plan), {}}, explain);
 }
 
 template <class T>
@@ -149,7 +149,7 @@ py::tuple search_radius(const Index& index, const py::array& queries, float radi
   RadiusResult result;
   {
     Release release;
-    result = index.search_radius(block, radius, {0, ef, filter.get(), {}, threads, Plan::automatic, {}});
+    result = index.search_radius(block, radius, {0, ef, ef, filter.get(), {}, threads, Plan::automatic, {}});
   }
   return py::make_tuple(array_of(std::move(result.lims)), array_of(std::move(result.ids)),
                         array_of(std::move(result.distances)), tuple_of(result.cost));
@@ -225,10 +225,12 @@ py::array loaded(const HnswIndex& index, const IdArray& ids) {
   return out;
 }
 
-py::tuple search_left_out(const HnswIndex& index, const IdArray& ids, std::size_t k, std::size_t ef, int threads,
-                          bool exact) {
-  return search_with(index, index.keeps_vectors() ? get(index, ids) : loaded(index, ids),
-                     {k, ef, {}, {}, threads, exact ? Plan::exact : Plan::automatic, span_of(ids)}, false);
+py::tuple search_left_out(const HnswIndex& index, const IdArray& left_out, std::size_t k, std::size_t ef,
+                          std::optional<MaskArray> mask, std::optional<IdArray> ids,
+                          const std::optional<py::bytes>& expression, int threads, const std::string& plan) {
+  const FilterArguments filter(std::move(mask), std::move(ids), expression);
+  return search_with(index, index.keeps_vectors() ? get(index, left_out) : loaded(index, left_out),
+                     {k, ef, ef, filter.get(), {}, threads, parse_plan(plan), span_of(left_out)}, false);
 }
 
 py::array_t<bool> contains(const Index& index, const IdArray& ids) {
@@ -343,10 +345,10 @@ void bind_indexes(py::module_& m) {
             index.compact(threads, report);
           },
           py::arg("threads"), py::arg("progress"))
-      .def("search", &search, py::arg("queries"), py::arg("k"), py::arg("ef"), py::arg("mask"), py::arg("ids"),
-           py::arg("expression"), py::arg("threads"), py::arg("plan"), py::arg("explain"))
-      .def("search_each", &search_each, py::arg("queries"), py::arg("k"), py::arg("ef"), py::arg("filters"),
-           py::arg("filter_of"), py::arg("threads"), py::arg("plan"), py::arg("explain"))
+      .def("search", &search, py::arg("queries"), py::arg("k"), py::arg("ef"), py::arg("ef_filtered"), py::arg("mask"),
+           py::arg("ids"), py::arg("expression"), py::arg("threads"), py::arg("plan"), py::arg("explain"))
+      .def("search_each", &search_each, py::arg("queries"), py::arg("k"), py::arg("ef"), py::arg("ef_filtered"),
+           py::arg("filters"), py::arg("filter_of"), py::arg("threads"), py::arg("plan"), py::arg("explain"))
       .def("search_radius", &search_radius, py::arg("queries"), py::arg("radius"), py::arg("ef"), py::arg("mask"),
            py::arg("ids"), py::arg("expression"), py::arg("threads"))
       .def("get", &get, py::arg("ids"))
@@ -410,8 +412,8 @@ void bind_indexes(py::module_& m) {
           "bottom_ids", [](const HnswIndex& index) { return ids_of(index, &HnswIndex::bottom_ids); },
           "The ids of the items whose nodes are on the bottom layer alone, without the entry point.")
       .def(
-          "search_left_out", &search_left_out, py::arg("ids"), py::arg("k"), py::arg("ef"), py::arg("threads"),
-          py::arg("exact"),
+          "search_left_out", &search_left_out, py::arg("left_out"), py::arg("k"), py::arg("ef"), py::arg("mask"),
+          py::arg("ids"), py::arg("expression"), py::arg("threads"), py::arg("plan"),
           "search() with the vectors of some of bottom_ids(), each as though neither it nor what equals it were there.")
       .def(
           "repair",

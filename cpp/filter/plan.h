@@ -31,10 +31,11 @@ struct PlanCosts {
   double hop = 0;     ///< a node expanded by a walk
   double match = 0;   ///< an item scored by a scan over those that pass
   double shared = 0;  ///< the same once it is at hand, among many queries that are scanned for together
+  double nodes = 0;   ///< not a time: how many nodes that pass a walk expands for each of its ef
 
   /// What one of so many queries pays, if a scan answers them together: for getting at an item, its share.
   PlanCosts shared_by(std::size_t queries) const {
-    return {hop, shared + std::max(match - shared, 0.0) / static_cast<double>(queries), shared};
+    return {hop, shared + std::max(match - shared, 0.0) / static_cast<double>(queries), shared, nodes};
   }
 };
 

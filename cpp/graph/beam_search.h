@@ -51,6 +51,7 @@ struct Scratch {
   std::vector<float> distances;
   Frontier frontier;
   std::vector<float> least;         ///< of KthDistance
+  std::vector<Slot> seeds;          ///< where a walk begins besides
   std::vector<Candidate> expanded;  ///< by walk_codes(): the nodes whose distances it knows
   std::vector<Candidate> found;
   TopK nearest;

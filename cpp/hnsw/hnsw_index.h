@@ -89,24 +89,27 @@ class HnswIndex final : public Index {
  private:
   void restore(const std::shared_ptr<const storage::Container>& file, Slot entry);
   // search.cpp
+  struct Effort {
+    std::size_t ef, ef_filtered;
+    float share;  ///< of the items that pass
+  };
+  /// What a walk is expected to take of both, which it finds out as it goes.
+  double expected(const Effort& effort) const;
   template <class Accept, class Patience>
   bool walk(const Scan& scan, Slot left_out, const Accept& accept, const Patience& patience, Scratch& s) const;
   template <class Accept, class Patience>
-  bool walk_fused(const QueryView& query, const Scan& scan, Slot left_out, std::size_t k, std::size_t ef,
+  bool walk_fused(const QueryView& query, const Scan& scan, Slot left_out, std::size_t k, const Effort& effort,
                   const Accept& accept, const Patience& patience, Scratch& s) const;
   template <class Accept, class Patience>
-  bool walk_nearest(const QueryView& query, Slot left_out, std::size_t k, std::size_t ef, const Accept& accept,
+  bool walk_nearest(const QueryView& query, Slot left_out, std::size_t k, const Effort& effort, const Accept& accept,
                     const Patience& patience, Scratch& s) const;
   template <class Accept, class Patience>
   bool walk_subgraphs(const FilterCover& cover, const Scan& scan, std::size_t ef, const Accept& accept,
                       const Patience& patience, Scratch& s) const;
   template <class Accept>
-  bool by_subgraphs(const QueryView& query, const SearchRequest& request, const Passing& filter, std::size_t together,
-                    std::size_t k, const Accept& accept, PlanReport& report, Scratch& s) const;
-  /// How many nodes that pass a walk expands: over codes, which show more of what lies ahead, half as many.
-  double wanted(std::size_t ef) const {
-    return state_->neighbour_codes != nullptr ? 0.5 * static_cast<double>(ef) : static_cast<double>(ef);
-  }
+  bool by_subgraphs(const QueryView& query, const SearchRequest& request, const Passing& filter, const Effort& effort,
+                    std::size_t together, std::size_t k, const Accept& accept, PlanReport& report, Scratch& s) const;
+  void choose_seeds(const Bitset* passing, Scratch& s) const;
   /// Measured at the first search that has a choice.
   PlanCosts plan_costs() const;
   PlanCosts measure_costs() const;

@@ -18,12 +18,14 @@ namespace {
 constexpr std::size_t kRerankGroup = 4;
 // A radius that takes in more than this is answered by a scan: a sorted pool is no place for so many.
 constexpr std::size_t kWalkedBall = 4096;
+// A walk under a filter begins at so many places where something passes.
+constexpr std::uint64_t kSeeds = 16;
 // Of so few items for each candidate that a walk would keep, a scan is as fast.
 constexpr std::size_t kScanned = 24;
 
 // What is kept by the walk through a sub-graph. Labels go along with where vectors lie, and what a filter asks for
 // often lies elsewhere than the query: there a walk needs more effort for the same recall (docs/performance.md).
-std::size_t effort(const FilterIndex& index, std::size_t ef) {
+std::size_t effort_of(const FilterIndex& index, std::size_t ef) {
   return index.params.kind == FilterIndexKind::label ? 2 * ef : ef;
 }
 
@@ -70,15 +72,24 @@ PlanCosts HnswIndex::measure_costs() const {
   Scratch s;
   s.need(kTimedScan);
   std::vector<double> hops, matches, shared;
+  std::uint64_t walked = 0;
   std::vector<float> vector(state.table.dim());
   const auto slots = static_cast<std::uint32_t>(state.table.slots());
-  for (std::uint64_t i = 0; i < kTimed; ++i) {
+  // The first round warms up: pages of a file that was just mapped, and the processor's clock.
+  for (std::uint64_t i = 0; i < 2 * kTimed; ++i) {
+    if (i == kTimed) {
+      hops.clear();
+      matches.clear();
+      shared.clear();
+      walked = 0;
+    }
     state.truth().load(to_below(random64(0, 5, i), slots), vector.data());
     const QueryView query{vector.data(), DType::f32, kNoSlot};
     s.cost = SearchCost();
     Clock::time_point begin = Clock::now();
-    walk_nearest(query, kNoSlot, 10, kTimedEf, AcceptEvery{}, ToTheEnd{}, s);
+    walk_nearest(query, kNoSlot, 10, {kTimedEf, kTimedEf, 1.0f}, AcceptEvery{}, ToTheEnd{}, s);
     hops.push_back(since(begin) / static_cast<double>(std::max<std::uint64_t>(s.cost.hops, 1)));
+    walked += s.cost.hops;
     for (std::uint64_t j = 0; j < kTimedScan; ++j) s.slots[j] = to_below(random64(1, 5, i * kTimedScan + j), slots);
     begin = Clock::now();
     const Scan scan = state.walk().prepare(query, s.query);
@@ -90,7 +101,8 @@ PlanCosts HnswIndex::measure_costs() const {
     scan.scorer.block(queries.data(), kTimedTogether, scan.rows, s.slots.data(), kTimedScan, s.scores.data());
     shared.push_back(since(begin) / (kTimedTogether * kTimedScan));
   }
-  return {median(hops), median(matches), median(shared)};
+  const double nodes = static_cast<double>(walked) / (kTimed * kTimedEf);
+  return {median(hops), median(matches), median(shared), nodes};
 }
 
 PlanCosts HnswIndex::plan_costs() const {
@@ -121,6 +133,17 @@ double HnswIndex::hop_cost(const FilterIndex& index) const {
   return index.hop_cost;
 }
 
+// Nodes that pass, from all over the index, for what passes may lie apart from the query, in places between which
+// hardly a link leads: a walk that came to one of them by way of the upper layers might not find the others.
+void HnswIndex::choose_seeds(const Bitset* passing, Scratch& s) const {
+  s.seeds.clear();
+  if (passing == nullptr) return;
+  for (std::uint64_t i = 0; i < kSeeds; ++i) {
+    const std::size_t from = to_below(random64(2, 5, i), static_cast<std::uint32_t>(passing->size()));
+    s.seeds.push_back(state_->twins.node_of(static_cast<Slot>(passing->next(from))));
+  }
+}
+
 template <class Accept, class Patience>
 bool HnswIndex::walk(const Scan& scan, Slot left_out, const Accept& accept, const Patience& patience,
                      Scratch& s) const {
@@ -130,19 +153,20 @@ bool HnswIndex::walk(const Scan& scan, Slot left_out, const Accept& accept, cons
   s.visited.reset(graph.slots());
   if (left_out != kNoSlot) s.visited.insert(left_out);
   enter(scan, graph.approach(scan, 0, s), accept, s);
+  for (const Slot seed : s.seeds) enter(scan, seed, accept, s);
   return beam_search(ScoreLinks<Accept>(layer, scan, accept), patience, s);
 }
 
 // As walk(), over codes: the candidates are s.expanded.
 template <class Accept, class Patience>
-bool HnswIndex::walk_fused(const QueryView& query, const Scan& scan, Slot left_out, std::size_t k, std::size_t ef,
+bool HnswIndex::walk_fused(const QueryView& query, const Scan& scan, Slot left_out, std::size_t k, const Effort& effort,
                            const Accept& accept, const Patience& patience, Scratch& s) const {
   const Hierarchy& graph = state_->graph;
   const simd::BlockQuery tables = state_->neighbour_codes->prepare(query, s.tables);
   s.visited.reset(graph.slots());
   if (left_out != kNoSlot) s.visited.insert(left_out);
   const Slot start = graph.approach(scan, 1, s);
-  const Reach reach = state_->reach(k, ef);
+  const LocalReach reach(state_->reach(k, effort.ef), state_->reach(k, effort.ef_filtered), effort.share);
   if (!walk_codes(graph.layer(0), *state_->neighbour_codes, tables, scan, start, k, reach, accept, patience, s)) {
     return false;
   }
@@ -152,14 +176,14 @@ bool HnswIndex::walk_fused(const QueryView& query, const Scan& scan, Slot left_o
 
 // The nearest k nodes that pass, with exact distances, into s.nearest; false where patience broke the walk off.
 template <class Accept, class Patience>
-bool HnswIndex::walk_nearest(const QueryView& query, Slot left_out, std::size_t k, std::size_t ef, const Accept& accept,
-                             const Patience& patience, Scratch& s) const {
+bool HnswIndex::walk_nearest(const QueryView& query, Slot left_out, std::size_t k, const Effort& effort,
+                             const Accept& accept, const Patience& patience, Scratch& s) const {
   const Scan scan = state_->walk().prepare(query, s.query);
   if (state_->neighbour_codes != nullptr) {
-    if (!walk_fused(query, scan, left_out, k, ef, accept, patience, s)) return false;
+    if (!walk_fused(query, scan, left_out, k, effort, accept, patience, s)) return false;
     rerank(query, k, scan.margin, s.expanded, s);
   } else {
-    s.pool.reset(ef);
+    s.pool.reset(effort.ef);
     if (!walk(scan, left_out, accept, patience, s)) return false;
     rerank(query, k, scan.margin, s.pool.items(), s);
   }
@@ -182,7 +206,7 @@ bool HnswIndex::walk_subgraphs(const FilterCover& cover, const Scan& scan, std::
     };
     s.need(std::max(graph.layer.width, Subgraph::kEntries));
     s.visited.reset(graph.members.size());
-    s.pool.reset(effort(*index, ef));
+    s.pool.reset(effort_of(*index, ef));
     for (Slot member = 0; member < graph.entries(); ++member) enter(members, member, accept_member, s);
     if (!beam_search(ScoreLinks(graph.layer, members, accept_member), patience, s)) return false;
     for (const Candidate c : s.pool.items()) {
@@ -208,7 +232,7 @@ bool HnswIndex::walk_subgraphs(const FilterCover& cover, const Scan& scan, std::
 // True if this was how the query was answered.
 template <class Accept>
 bool HnswIndex::by_subgraphs(const QueryView& query, const SearchRequest& request, const Passing& filter,
-                             std::size_t together, std::size_t k, const Accept& accept, PlanReport& report,
+                             const Effort& effort, std::size_t together, std::size_t k, const Accept& accept, PlanReport& report,
                              Scratch& s) const {
   const HnswState& state = *state_;
   const bool forced = request.plan == Plan::subgraph;
@@ -219,7 +243,7 @@ bool HnswIndex::by_subgraphs(const QueryView& query, const SearchRequest& reques
     throw ValueError("plan 'subgraph' needs a filter index that covers the filter; there are: " +
                      names_of(state.filter_indexes));
   }
-  const std::size_t ef = std::max(request.ef, k);
+  const std::size_t ef = effort.ef;
   report.subgraphs = cover->parts.size();
   report.subgraph_items = cover->members;
   const auto attempt = [&](const auto& patience) {
@@ -236,13 +260,12 @@ bool HnswIndex::by_subgraphs(const QueryView& query, const SearchRequest& reques
   };
   if (forced) return attempt(ToTheEnd{});
   PlanCosts costs = plan_costs().shared_by(together);
-  // Both walks go on until about so many that pass are expanded.
-  const Planner whole(costs, state.table.live(), filter.count, static_cast<double>(ef));
+  const Planner whole(costs, state.table.live(), filter.count, costs.nodes * expected(effort));
   costs.hop = 0;
   std::size_t efforts = 0;
   for (const auto& part : cover->parts) {
     costs.hop = std::max(costs.hop, hop_cost(*part.index));
-    efforts += effort(*part.index, ef);
+    efforts += effort_of(*part.index, ef);
   }
   const std::size_t members = std::max(cover->members, filter.count);
   const Planner planner(costs, members, filter.count, static_cast<double>(efforts));
@@ -298,6 +321,11 @@ void HnswIndex::rerank(const QueryView& query, std::size_t k, float margin, std:
   }
 }
 
+double HnswIndex::expected(const Effort& effort) const {
+  const auto wide = static_cast<double>(effort.ef), narrow = static_cast<double>(effort.ef_filtered);
+  return state_->neighbour_codes != nullptr ? narrow + breadth(effort.share) * (wide - narrow) : wide;
+}
+
 bool HnswIndex::search_one(const QueryView& query, const SearchRequest& request, const Passing& filter,
                            std::size_t together, Scratch& s, PlanReport& report) const {
   const HnswState& state = *state_;
@@ -305,12 +333,14 @@ bool HnswIndex::search_one(const QueryView& query, const SearchRequest& request,
   const std::size_t matches = filter.count;
   const Slot left_out = query.left_out == kNoSlot ? kNoSlot : state.twins.node_of(query.left_out);
   const std::size_t equals = left_out == kNoSlot ? 0 : 1 + state.twins.of(left_out).size();
-  const std::size_t k = std::min(request.k, matches - equals);
-  const std::size_t ef = std::max(request.ef, k);
+  const std::size_t k = std::min(request.k, matches - std::min(matches, equals));
+  const Effort effort{std::max(request.ef, k), std::max(request.ef_filtered, k),
+                      static_cast<float>(matches) / static_cast<float>(state.table.live())};
   const Bitset& slots = passing != nullptr ? *passing : state.table.alive_bits();
   const auto attempt = [&](const auto& accept, const auto& patience) {
     report.plan = Plan::walk;
-    if (walk_nearest(query, left_out, k, ef, accept, patience, s)) collect(k, accept, s);
+    choose_seeds(passing, s);
+    if (walk_nearest(query, left_out, k, effort, accept, patience, s)) collect(k, accept, s);
     if (s.found.size() == k) return true;
     s.found.clear();
     report.switched = true;
@@ -318,14 +348,15 @@ bool HnswIndex::search_one(const QueryView& query, const SearchRequest& request,
   };
   const AcceptSlots accept(slots, state.twins);
   if (request.plan == Plan::subgraph || request.plan == Plan::automatic) {
-    if (by_subgraphs(query, request, filter, together, k, accept, report, s)) return true;
+    if (by_subgraphs(query, request, filter, effort, together, k, accept, report, s)) return true;
   }
   if (request.plan == Plan::automatic && passing != nullptr) {
-    const Planner planner(plan_costs().shared_by(together), state.table.live(), matches, wanted(ef));
+    const PlanCosts costs = plan_costs().shared_by(together);
+    const Planner planner(costs, state.table.live(), matches, costs.nodes * expected(effort));
     report.scan_cost = planner.scan_cost();
     report.walk_cost = planner.walk_cost();
     if (planner.begins_with_walk() && attempt(accept, planner)) return true;
-  } else if (request.plan == Plan::walk || (request.plan == Plan::automatic && matches > kScanned * ef)) {
+  } else if (request.plan == Plan::walk || (request.plan == Plan::automatic && matches > kScanned * effort.ef)) {
     // A graph with nothing dead in it needs no test at all.
     const bool every = passing == nullptr && state.dead == 0;
     if (every ? attempt(AcceptEvery{}, ToTheEnd{}) : attempt(accept, ToTheEnd{})) return true;
@@ -356,6 +387,7 @@ void HnswIndex::radius_one(const QueryView& query, float radius, const SearchReq
     const AcceptSlots accept(slots, state.twins);
     const Scan scan = state.walk().prepare(query, s.query);
     s.pool.reset(request.ef, radius + scan.margin);
+    choose_seeds(passing, s);
     if (!walk(scan, kNoSlot, accept, planner, s) || s.pool.size() >= kWalkedBall) return false;
     rerank(query, s.pool.size(), scan.margin, s.pool.items(), s);
     collect(matches, accept, s);

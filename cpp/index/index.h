@@ -36,7 +36,8 @@ constexpr std::uint32_t kNoFilter = ~std::uint32_t{0};
 
 struct SearchRequest {
   std::size_t k = 10;
-  std::size_t ef = 64;                      ///< graph indexes only
+  std::size_t ef = 64;           ///< graph indexes only
+  std::size_t ef_filtered = 64;  ///< the same where a quarter passes or less (graph/code_walk.h)
   std::span<const RowFilter> filters = {};  ///< each evaluated once; none: everything passes
   /// For each query which of them is its own, or kNoFilter. Empty: the first is every query's.
   std::span<const std::uint32_t> filter_of = {};

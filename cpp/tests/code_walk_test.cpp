@@ -172,3 +172,16 @@ TEST(walk_over_codes_goes_as_far_as_it_is_told) {
     CHECK(before >= 0.97 * 600, "metric ", int(metric), " hits ", before);
   }
 }
+
+TEST(reach_follows_what_passes_around_the_query) {
+  const Reach wide{2.0f, 0.4f, 40, 160}, narrow{1.0f, 0.2f, 20, 80};
+  const LocalReach few(wide, narrow, 0.01f), most(wide, narrow, 0.9f);
+  CHECK_EQ(few.at(10, 100).times, 1.0f);
+  CHECK_EQ(few.at(25, 100).least, 20u);
+  CHECK_EQ(few.at(100, 100).times, 2.0f);  // all do here, however few elsewhere
+  CHECK_EQ(few.at(100, 100).least, 40u);
+  CHECK_NEAR(few.at(625, 1000).plus, 0.3f, 1e-6);
+  CHECK_EQ(few.at(10, 100).most, 160u);
+  CHECK_NEAR(most.at(1, 100).times, most.at(90, 100).times, 1e-6);  // few do here, for the query lies apart
+  CHECK(most.at(1, 100).times > 1.8f);
+}
