@@ -24,9 +24,63 @@ void scale(float* x, std::uint32_t n, float by) {
 NeighbourCodes::NeighbourCodes(const Table& table, std::uint32_t width)
     : table_(&table),
       rotation_(table.dim(), kRotationSeed),
-      blocks_((width + simd::kBlockRows - 1) / simd::kBlockRows) {}
+      blocks_((width + simd::kBlockRows - 1) / simd::kBlockRows),
+      mean_(table.dim()) {}
 
-simd::BlockQuery NeighbourCodes::prepare(const QueryView& query, QueryBuffer& buffer) const {
+void NeighbourCodes::learn(const Space& rows, std::span<const Slot> sample,
+                           std::span<const std::pair<Slot, Slot>> edges) {
+  if (by_product() || sample.empty()) return;
+  const std::uint32_t dim = table_->dim();
+  std::vector<float> row(dim), other(dim);
+  std::vector<double> sum(dim);
+  for (Slot slot : sample) {
+    rows.load(slot, row.data());
+    for (std::uint32_t i = 0; i < dim; ++i) sum[i] += row[i];
+  }
+  for (std::uint32_t i = 0; i < dim; ++i) mean_[i] = static_cast<float>(sum[i] / static_cast<double>(sample.size()));
+  // Of all shares the one that makes |u|^2 / |o-c|^2 least on average. Relative to |o-c|, for what would serve distant
+  // neighbours well, might drown the near ones of a dense region.
+  double along = 0, squares = 0;
+  for (const auto& [node, neighbour] : edges) {
+    rows.load(node, row.data());
+    rows.load(neighbour, other.data());
+    double product = 0, norm2 = 0, length2 = 0;
+    for (std::uint32_t i = 0; i < dim; ++i) {
+      const double c = row[i] - mean_[i], r = other[i] - row[i];
+      product += r * c;
+      norm2 += c * c;
+      length2 += r * r;
+    }
+    if (!(length2 > 0)) continue;
+    along += product / length2;
+    squares += norm2 / length2;
+  }
+  const double share = squares > 0 ? 1.0 + along / squares : 1.0;
+  const auto finite = [](float x) { return std::isfinite(x); };
+  if (std::isfinite(share) && std::all_of(mean_.begin(), mean_.end(), finite)) {
+    share_ = static_cast<float>(std::clamp(share, 0.0, 1.0));
+  } else {
+    std::fill(mean_.begin(), mean_.end(), 0.0f);
+    share_ = 1.0f;
+  }
+}
+
+std::vector<float> NeighbourCodes::params() const {
+  std::vector<float> params(mean_);
+  params.push_back(share_);
+  return params;
+}
+
+bool NeighbourCodes::restore(std::span<const float> params) {
+  const auto finite = [](float x) { return std::isfinite(x); };
+  if (params.size() != mean_.size() + 1 || !std::all_of(params.begin(), params.end(), finite)) return false;
+  if (!(params.back() >= 0 && params.back() <= 1)) return false;
+  mean_.assign(params.begin(), params.end() - 1);
+  share_ = params.back();
+  return true;
+}
+
+NeighbourCodes::Query NeighbourCodes::prepare(const QueryView& query, QueryBuffer& buffer) const {
   const simd::Kernels& k = simd::kernels();
   const std::uint32_t dim = table_->dim(), padded = rotation_.padded();
   float* wide = buffer.need_floats(dim + padded);
@@ -36,6 +90,8 @@ simd::BlockQuery NeighbourCodes::prepare(const QueryView& query, QueryBuffer& bu
     const float sum = k.norm2(wide, dim);
     if (sum > 0) scale(wide, dim, 1.0f / std::sqrt(sum));
   }
+  for (std::uint32_t i = 0; i < dim; ++i) wide[i] -= mean_[i];
+  const float plus = share_ < 1 ? part() * (1.0f - share_) * k.norm2(wide, dim) : 0.0f;
   rotation_.apply(wide, rotated);
   const float largest = k.max_abs(rotated, padded);
   auto* tables = buffer.need<std::uint8_t>(5 * std::size_t{padded});
@@ -45,49 +101,80 @@ simd::BlockQuery NeighbourCodes::prepare(const QueryView& query, QueryBuffer& bu
   const std::int32_t below = k.sign_tables(levels, padded, tables);
   // <s, Rq> = 2 (what set bits add) - (what all would add)
   const float step = largest / kQueryLevels;
-  return {tables, padded / 4, 2.0f * step, step * static_cast<float>(2 * below - total)};
+  return {{tables, padded / 4, 2.0f * step, step * static_cast<float>(2 * below - total)}, share_, plus};
+}
+
+void NeighbourCodes::expect_query(const float* center, const float* residuals, std::uint32_t degree,
+                                  float* expected) const {
+  const std::uint32_t dim = table_->dim();
+  std::copy_n(center, dim, expected);
+  if (by_product()) return;
+  std::vector<float> weights(degree);
+  float sum = 0;
+  for (std::uint32_t j = 0; j < degree; ++j) {
+    const float length2 = simd::kernels().norm2(residuals + j * std::size_t{dim}, dim);
+    if (length2 > 0) weights[j] = 1.0f / length2;
+    sum += weights[j];
+  }
+  if (!(sum > 0 && std::isfinite(sum))) return;
+  for (std::uint32_t j = 0; j < degree; ++j) {
+    for (std::uint32_t i = 0; i < dim; ++i) expected[i] += weights[j] / sum * residuals[j * std::size_t{dim} + i];
+  }
 }
 
 void NeighbourCodes::encode(const Space& rows, Slot node, const Slot* neighbours, std::uint32_t degree,
                             std::byte* codes, QueryBuffer& buffer) const {
   const simd::Kernels& k = simd::kernels();
   const std::uint32_t dim = table_->dim(), padded = rotation_.padded();
-  float* center = buffer.need_floats(2 * std::size_t{dim} + 2 * std::size_t{padded});
-  float* residual = center + dim;
-  float* rotated_center = residual + dim;
-  float* rotated = rotated_center + padded;
+  float* center = buffer.need_floats((degree + 2) * std::size_t{dim} + 2 * std::size_t{padded});
+  float* residuals = center + dim;
+  float* expected = residuals + degree * std::size_t{dim};  // g
+  float* rotated_expected = expected + dim;
+  float* rotated = rotated_expected + padded;
   auto* signs = buffer.need<std::uint8_t>(padded / 4);
+  const simd::Scorer dot = k.scorer(simd::Op::dot, simd::Pair::f32_f32, simd::Tail::none);
+  const auto product = [&](const float* a, const float* b) {
+    simd::Rows one;
+    one.data = reinterpret_cast<const std::byte*>(b);
+    one.dim = dim;
+    float sum;
+    dot.range({a, 0.0f, 1.0f}, one, 0, 1, &sum);
+    return sum;
+  };
   rows.load(node, center);
-  rotation_.apply(center, rotated_center);
+  for (std::uint32_t j = 0; j < degree; ++j) {
+    float* residual = residuals + j * std::size_t{dim};
+    rows.load(neighbours[j], residual);
+    for (std::uint32_t i = 0; i < dim; ++i) residual[i] -= center[i];
+  }
+  for (std::uint32_t i = 0; i < dim; ++i) center[i] -= mean_[i];
+  expect_query(center, residuals, degree, expected);
+  rotation_.apply(expected, rotated_expected);
   std::fill_n(codes, bytes(), std::byte{0});
   bool finite = true;
-  simd::Rows one;
-  one.data = reinterpret_cast<const std::byte*>(rotated);
-  one.dim = padded;
-  const simd::Scorer dot = k.scorer(simd::Op::dot, simd::Pair::f32_f32, simd::Tail::none);
-  if (by_product()) {
-    const float norm2 = k.norm2(center, dim);
-    const float reciprocal = norm2 > 0 && std::isfinite(1.0f / norm2) ? 1.0f / norm2 : 0.0f;
-    std::memcpy(codes, &reciprocal, sizeof reciprocal);
-  }
+  const float norm2 = product(center, center);
+  const float reciprocal = norm2 > 0 && std::isfinite(1.0f / norm2) ? 1.0f / norm2 : 0.0f;
+  if (by_product()) std::memcpy(codes, &reciprocal, sizeof reciprocal);
   for (std::uint32_t j = 0; j < degree; ++j) {
     std::byte* block = codes + header_bytes() + j / simd::kBlockRows * block_bytes();
     const std::uint32_t place = j % simd::kBlockRows;
-    rows.load(neighbours[j], residual);
-    for (std::uint32_t i = 0; i < dim; ++i) residual[i] -= center[i];
-    rotation_.apply(residual, rotated);
-    const simd::SignSums sums = k.sign_codes(rotated, rotated_center, padded, signs);
-    const float norm2 = k.norm2(residual, dim);
-    const float factor = sums.magnitude > 0 ? norm2 / sums.magnitude : 0.0f;
+    float* u = residuals + j * std::size_t{dim};
+    const float along = product(u, center);
+    const float rest = by_product() ? -along * reciprocal : 1.0f - share_;
+    for (std::uint32_t i = 0; i < dim; ++i) u[i] += rest * center[i];
+    rotation_.apply(u, rotated);
+    const simd::SignSums sums = k.sign_codes(rotated, rotated_expected, padded, signs);
+    const float length2 = product(u, u);
+    const float factor = sums.magnitude > 0 ? length2 / sums.magnitude : 0.0f;
     float add, times;
     if (by_product()) {
-      dot.range({rotated_center, 0.0f, 1.0f}, one, 0, 1, &add);
-      add = factor * sums.other - add;
+      add = factor * sums.other - along;
       times = -factor;
     } else {
-      const float part = table_->metric() == Metric::l2 ? 1.0f : 0.5f;
-      add = part * (norm2 + 2.0f * factor * sums.other);
-      times = -2.0f * part * factor;
+      // |o|^2 - b |c|^2, without the difference of two long vectors' lengths
+      const float lengths = length2 + share_ * (2.0f * product(u, center) - rest * norm2);
+      add = part() * (lengths + 2.0f * (factor * sums.other - product(u, expected)));
+      times = -2.0f * part() * factor;
     }
     finite &= std::isfinite(add) && std::isfinite(times);
     auto* factors = reinterpret_cast<float*>(block);

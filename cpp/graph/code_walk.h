@@ -81,7 +81,7 @@ class KthDistance {
 /// Leaves the nodes expanded, with their distances and whether they pass, in s.expanded. s.visited must be fresh.
 /// `patience` as in beam_search().
 template <class Accept, class Patience>
-bool walk_codes(const Layer& layer, const NeighbourCodes& codes, const simd::BlockQuery& query, const Scan& scan,
+bool walk_codes(const Layer& layer, const NeighbourCodes& codes, const NeighbourCodes::Query& query, const Scan& scan,
                 Slot start, std::size_t k, const LocalReach& local, const Accept& accept, const Patience& patience,
                 Scratch& s) {
   const simd::ScanBlock scan_block = simd::kernels().scan_block;
@@ -136,12 +136,12 @@ bool walk_codes(const Layer& layer, const NeighbourCodes& codes, const simd::Blo
     const Slot* links = layer.links(node);
     const std::byte* block = layer.codes(node);
     if (NeighbourCodes::valid(block)) {
-      const float lean = codes.lean(block, distance);
+      const float base = query.base(distance), lean = codes.lean(block, distance);
       block += codes.header_bytes();
       for (std::uint32_t first = 0; first < layer.width; first += simd::kBlockRows, block += codes.block_bytes()) {
         alignas(64) float estimates[simd::kBlockRows];
         s.cost.estimates += simd::kBlockRows;
-        std::uint32_t near = scan_block(query, block, distance, lean, bound, estimates);
+        std::uint32_t near = scan_block(query.tables, block, base, lean, bound, estimates);
         for (; near != 0; near &= near - 1) {
           const auto i = static_cast<std::uint32_t>(std::countr_zero(near));
           if (first + i >= layer.width || links[first + i] == kNoSlot) break;

@@ -162,12 +162,12 @@ template <class Accept, class Patience>
 bool HnswIndex::walk_fused(const QueryView& query, const Scan& scan, Slot left_out, std::size_t k, const Effort& effort,
                            const Accept& accept, const Patience& patience, Scratch& s) const {
   const Hierarchy& graph = state_->graph;
-  const simd::BlockQuery tables = state_->neighbour_codes->prepare(query, s.tables);
+  const NeighbourCodes::Query coded = state_->neighbour_codes->prepare(query, s.tables);
   s.visited.reset(graph.slots());
   if (left_out != kNoSlot) s.visited.insert(left_out);
   const Slot start = graph.approach(scan, 1, s);
   const LocalReach reach(state_->reach(k, effort.ef), state_->reach(k, effort.ef_filtered), effort.share);
-  if (!walk_codes(graph.layer(0), *state_->neighbour_codes, tables, scan, start, k, reach, accept, patience, s)) {
+  if (!walk_codes(graph.layer(0), *state_->neighbour_codes, coded, scan, start, k, reach, accept, patience, s)) {
     return false;
   }
   std::sort(s.expanded.begin(), s.expanded.end());

@@ -75,6 +75,16 @@ std::unique_ptr<CodeSpace> HnswState::retrained(std::span<const Slot> slots, int
   return fresh;
 }
 
+void HnswState::learn_neighbours(std::span<const Slot> nodes) {
+  constexpr std::size_t kSample = 16384, kNodes = 1024;
+  const Layer layer = graph.layer(0);
+  std::vector<std::pair<Slot, Slot>> edges;
+  for (Slot node : nodes.first(std::min(kNodes, nodes.size()))) {
+    for (std::uint32_t j = 0; j < layer.degree(node); ++j) edges.emplace_back(node, layer.links(node)[j]);
+  }
+  neighbour_codes->learn(truth(), nodes.first(std::min(kSample, nodes.size())), edges);
+}
+
 void HnswState::encode_neighbours(std::span<const Slot> nodes, int threads, const Grower::Publish& publish) {
   constexpr std::size_t kAtOnce = 1024;
   const Layer layer = graph.layer(0);

@@ -81,6 +81,8 @@ struct HnswState {
   /// Codes of all rows, of what these are now, by a codec that learns it anew from `slots`; nullptr for vectors so long
   /// that distances of codes are not finite.
   std::unique_ptr<CodeSpace> retrained(std::span<const Slot> slots, int threads) const;
+  /// What neighbours' codes have to know, from the first of `nodes`: a random sample.
+  void learn_neighbours(std::span<const Slot> nodes);
   /// Makes the codes of the neighbours of `nodes`. Readers may look on: rows are written by `publish`.
   void encode_neighbours(std::span<const Slot> nodes, int threads, const Grower::Publish& publish);
 };
