@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from .peers import ALL_OWN, FORCED, OWN, TARGET
+from .peers import ALL_OWN, FILTERED, FORCED, OWN, TARGET
 from .results import FilteredRecord
 
 Cell = str | float | None
@@ -28,10 +28,16 @@ def batch_table(records: Sequence[FilteredRecord]) -> tuple[list[str], list[list
     return columns, [[r.peer, r.qps, r.recall, r.returned, r.asked, best / r.qps] for r in records]
 
 
+def _lines(records: Iterable[FilteredRecord]) -> list[str]:
+    """Names of the lines, in the order of the registry."""
+    there = {record.peer for record in records}
+    return [line for peer in FILTERED.values() for line in peer.lines if line in there]
+
+
 def _by_bucket(records: Iterable[FilteredRecord]) -> dict[str, dict[str, FilteredRecord]]:
     """Records by name of the bucket and by line, sorted by correlation and selectivity."""
     result: dict[str, dict[str, FilteredRecord]] = {}
-    order = sorted(records, key=lambda r: (_CORRELATIONS.index(r.correlation), r.selectivity))
+    order = sorted(records, key=lambda r: (_CORRELATIONS.index(r.correlation), r.selectivity, r.dataset))
     for record in order:
         result.setdefault(record.dataset.partition("/")[2], {})[record.peer] = record
     return result
@@ -52,7 +58,7 @@ def table(records: Sequence[FilteredRecord]) -> tuple[list[str], list[list[Cell]
     "ratio" is annlib's QPS by that of the best other library, "regret" how much slower it was than its best forced
     plan, as a share of that plan's QPS (below zero: faster).
     """
-    lines = list(dict.fromkeys(record.peer for record in records))
+    lines = _lines(records)
     others = [line for line in lines if line not in ALL_OWN]
     columns = ["bucket", "passes %", "lift", *lines, "best other", "ratio", "best plan", "regret"]
     rows: list[list[Cell]] = []
@@ -78,9 +84,9 @@ def worst(records: Sequence[FilteredRecord]) -> tuple[list[str], list[list[Cell]
     """Columns and rows, one row a line: what is worst in any bucket."""
     columns = ["line", "buckets", f"recall >= {TARGET}", "worst recall", "in", "least returned"]
     rows: list[list[Cell]] = []
-    for line in dict.fromkeys(record.peer for record in records):
+    for line in _lines(records):
         own = [record for record in records if record.peer == line]
-        least = min(own, key=lambda record: record.recall)
+        least = min(own, key=lambda record: (record.recall, record.dataset))
         reached = sum(record.recall >= TARGET for record in own)
         returned = min(record.returned for record in own)
         rows.append([line, len(own), reached, least.recall, least.dataset.partition("/")[2], returned])
@@ -98,10 +104,11 @@ def plot(records: Sequence[FilteredRecord], path: Path, title: str) -> None:
     figure = Figure(figsize=(16, 6), layout="constrained")
     FigureCanvasAgg(figure)
     figure.suptitle(title)
-    panels = figure.subplots(1, len(_CORRELATIONS), sharey=True)
+    there = [name for name in _CORRELATIONS if any(record.correlation == name for record in records)]
+    panels = figure.subplots(1, len(there), sharey=True, squeeze=False)[0]
     # Forced plans are in the table; here they would hide the other libraries.
-    lines = [line for line in dict.fromkeys(record.peer for record in records) if line not in FORCED]
-    for axes, correlation in zip(panels, _CORRELATIONS, strict=True):
+    lines = [line for line in _lines(records) if line not in FORCED]
+    for axes, correlation in zip(panels, there, strict=True):
         for number, line in enumerate(lines):
             here = [r for r in records if (r.peer, r.correlation) == (line, correlation)]
             here.sort(key=lambda record: record.selectivity)
