@@ -107,6 +107,8 @@ def sql(predicate: Predicate, any_tag: str) -> str:
             return any_tag.format(column=column, values=", ".join(f"'{value}'" for value in values))
         case Between(column, low, high):
             return f"({column} >= {low} AND {column} <= {high})"
+        case Not(Equal(column, value)):
+            return f"{column} != '{value}'"
         case Not(part):
             return f"(NOT {sql(part, any_tag)})"
     word = " AND " if isinstance(predicate, And) else " OR "

@@ -81,4 +81,11 @@ FILTERED: Mapping[str, FilteredPeer] = {
         _HNSW,
         {"usearch": Line(grid(ef=_EFFORTS))},
     ),
+    "vsag": FilteredPeer(
+        _entry("vsag", "FilteredVsag", "pyvsag", codec="sq8"), _HNSW, {"vsag": Line(grid(ef=_EFFORTS))}
+    ),
+    "lancedb": FilteredPeer(
+        _entry("lancedb", "LanceDB", "lancedb"), _HNSW, {"lancedb": Line(grid(ef=_EFFORTS))}
+    ),
+    "zvec": FilteredPeer(_entry("zvec", "Zvec", "zvec"), _HNSW, {"zvec": Line(grid(ef=_EFFORTS))}),
 }
