@@ -224,6 +224,8 @@ def test_every_installed_peer(
     assert min(record.recall for record in first.records) >= 0.95
     if name == "annlib":
         assert {record.returned for record in first.records} == {1.0}
+    if name == "hnswlib":
+        return  # It compiles its filter for every process, which takes seconds.
     # Now from what was kept.
     again = runner.run(runner.Plan(file, [name], **{**wide, "only": ["label positive"]}))
     known = {(r.dataset, r.peer): r.recall for r in first.records}
