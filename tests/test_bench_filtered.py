@@ -100,9 +100,9 @@ def test_other_forms_are_no_predicates() -> None:
 
 
 def test_sql() -> None:
-    predicate = And((Not(Equal("label", "a")), Not(Or((Between("day", 1, 2), AnyTag("tags", ("x", "y")))))))
+    predicate = And((Not(Equal("label", "a's")), Not(Or((Between("day", 1, 2), AnyTag("tags", ("x", "y")))))))
     text = sql(predicate, "{column} HAS ({values})")
-    assert text == "(label != 'a' AND (NOT ((day >= 1 AND day <= 2) OR tags HAS ('x', 'y'))))"
+    assert text == "(label != 'a''s' AND (NOT ((day >= 1 AND day <= 2) OR tags HAS ('x', 'y'))))"
 
 
 # Workloads

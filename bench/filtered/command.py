@@ -25,7 +25,7 @@ def run(args: argparse.Namespace) -> int:
     for (dataset, k, batch), group in report.groups(records).items():
         title = f"{dataset}, k = {k}, one thread, filtered"
         if batch:
-            print_table(*report.batch_table(group), title)
+            print_table(*report.batch_table(group), f"{title}, a batch of few predicates")
             continue
         print_table(*report.table(group), title)
         print_table(*report.worst(group), "the worst of the buckets")

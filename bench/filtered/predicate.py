@@ -102,17 +102,21 @@ def sql(predicate: Predicate, any_tag: str) -> str:
     """For the libraries that take conditions as text; `any_tag` is a format of {column} and {values}."""
     match predicate:
         case Equal(column, value):
-            return f"{column} = '{value}'"
+            return f"{column} = {_quoted(value)}"
         case AnyTag(column, values):
-            return any_tag.format(column=column, values=", ".join(f"'{value}'" for value in values))
+            return any_tag.format(column=column, values=", ".join(map(_quoted, values)))
         case Between(column, low, high):
             return f"({column} >= {low} AND {column} <= {high})"
         case Not(Equal(column, value)):
-            return f"{column} != '{value}'"
+            return f"{column} != {_quoted(value)}"
         case Not(part):
             return f"(NOT {sql(part, any_tag)})"
     word = " AND " if isinstance(predicate, And) else " OR "
     return "(" + word.join(sql(part, any_tag) for part in predicate.parts) + ")"
+
+
+def _quoted(value: str) -> str:
+    return "'" + value.replace("'", "''") + "'"
 
 
 class Columns:

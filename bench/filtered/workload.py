@@ -16,8 +16,8 @@ import numpy as np
 from annlib._vector_files import import_h5py
 from annlib.datasets import Dataset, pair_distances
 
+from .drawing import Distances, Drawn, Pool, attribute_roles, draw, synthetic_columns
 from .predicate import Array, Columns, Predicate, from_json, to_json
-from .predicates import Distances, Drawn, Pool, draw, synthetic_columns
 
 h5py = import_h5py()
 
@@ -128,8 +128,8 @@ def content_key(dataset: Dataset) -> str:
 
 
 def _columns(dataset: Dataset, drawn: Mapping[str, Array]) -> dict[str, Any]:
-    own = Pool.chosen_columns(dataset)
-    return {**{name: dataset.attributes[name] for name in own}, **drawn}
+    own = {name: dataset.attributes[name] for name in attribute_roles(dataset).values()}
+    return {**own, **drawn}
 
 
 def _sorted_out(drawn: Sequence[Drawn], columns: Columns, queries: int) -> Iterator[Drawn]:

@@ -103,30 +103,30 @@ class Pool:
         ]
         return cls(dataset, columns, rows, dataset.neighbors[rows, 0], np.array(far))
 
-    @staticmethod
-    def chosen_columns(dataset: Dataset) -> dict[str, str]:
-        """Attributes of both rows and queries, each with its role: "label", "tags" or "number".
 
-        The first column of lists; of the columns of strings that are no names of their rows the one with the fewest
-        different values; of those of integers the one with the most.
-        """
-        found: dict[str, tuple[int, str]] = {}
-        for name in dataset.attributes:
-            column = dataset.attributes[name]
-            if name not in dataset.test_attributes:
-                continue
-            if isinstance(column, list):
-                found.setdefault("tags", (0, name))
-                continue
-            if column.dtype.kind not in "Oiu":
-                continue
-            distinct = len(np.unique(column.astype(str) if column.dtype == object else column))
-            if column.dtype == object:
-                if 1 < distinct <= len(column) // 16:
-                    found["label"] = min(found.get("label", (distinct, name)), (distinct, name))
-            elif distinct > 1:
-                found["number"] = max(found.get("number", (distinct, name)), (distinct, name))
-        return {name: role for role, (_, name) in found.items()}
+def attribute_roles(dataset: Dataset) -> dict[str, str]:
+    """Names of attributes that both rows and queries have, by role: "label", "tags", "number"; those that there are.
+
+    The first column of lists of strings; of the columns of strings in which a value has 16 rows on average the one
+    with the fewest values; of those of integers the one with the most.
+    """
+    columns = {
+        name: dataset.attributes[name] for name in dataset.attributes if name in dataset.test_attributes
+    }
+    tags = [name for name, column in columns.items() if isinstance(column, list) and _holds_strings(column)]
+    arrays = {name: column for name, column in columns.items() if not isinstance(column, list)}
+    values = {
+        name: len(set(column.tolist())) for name, column in arrays.items() if column.dtype.kind in "Oiu"
+    }
+    labels = [n for n in values if arrays[n].dtype == object and 1 < values[n] <= len(dataset.train) // 16]
+    numbers = [n for n in values if arrays[n].dtype != object and values[n] > 1]
+    found = {"tags": tags[:1], "label": sorted(labels, key=values.__getitem__)[:1]}
+    found["number"] = sorted(numbers, key=values.__getitem__)[-1:]
+    return {role: names[0] for role, names in found.items() if names}
+
+
+def _holds_strings(column: Sequence[Sequence[object]]) -> bool:
+    return any(isinstance(tag, str) for row in column[:1000] for tag in row)
 
 
 def draw(pool: Pool) -> list[Drawn]:
@@ -152,7 +152,7 @@ def _windows(pool: Pool) -> Iterator[Drawn]:
 
 
 def _over_attributes(pool: Pool) -> Iterator[Drawn]:
-    names = {role: name for name, role in Pool.chosen_columns(pool.dataset).items()}
+    names = attribute_roles(pool.dataset)
     own = {role: pool.dataset.test_attributes[name] for role, name in names.items()}
     theirs = {role: pool.dataset.attributes[name] for role, name in names.items()}
 
