@@ -29,9 +29,13 @@ void BlockCache::insert(const BlockKey& key, Block block) {
   const std::lock_guard lock(shard.mutex);
   if (shard.places.contains(key)) return;  // two threads missed it at the same time
   shard.make_room(bytes, room);
-  shard.entries.reserve(shard.entries.size() + 1);
-  shard.places.emplace(key, shard.entries.size());
   shard.entries.push_back({key, std::move(block)});
+  try {
+    shard.places.emplace(key, shard.entries.size() - 1);
+  } catch (...) {
+    shard.entries.pop_back();
+    throw;
+  }
   ++shard.counts.blocks;
   shard.counts.bytes += bytes;
 }
