@@ -80,17 +80,21 @@ class Source(ABC):
         """
         rows = as_count(rows, "rows")
         for number, piece in enumerate(self._pieces(rows)):
-            block = as_vectors(piece, f"block {number} of {self.name}")
-            if block.shape[1] != self.dim:
-                raise ValueError(
-                    f"{self.name}: block {number} has dim {block.shape[1]}, those before it have {self.dim}"
-                )
-            if block.dtype != self.dtype:
-                raise ValueError(
-                    f"{self.name}: block {number} has dtype {block.dtype}, those before it have {self.dtype}"
-                )
+            block = self._checked(piece, number)
             if len(block):
                 yield block
+
+    def _checked(self, piece: ArrayLike, number: int) -> Array:
+        block = as_vectors(piece, f"block {number} of {self.name}")
+        if block.shape[1] != self.dim:
+            raise ValueError(
+                f"{self.name}: block {number} has dim {block.shape[1]}, those before it have {self.dim}"
+            )
+        if block.dtype != self.dtype:
+            raise ValueError(
+                f"{self.name}: block {number} has dtype {block.dtype}, those before it have {self.dtype}"
+            )
+        return block
 
     def rows_of(self, memory: int) -> int:
         """How many vectors take `memory` bytes; one at least."""
@@ -266,7 +270,7 @@ class IteratorSource(Source):
             following = next(self._rest, None)
             if following is None:
                 return
-            block = as_vectors(following, f"block {number} of {self.name}")
+            block = self._checked(following, number)  # here, for its number is that of the caller's block
 
 
 def open_source(source: SourceLike) -> Source:

@@ -266,6 +266,12 @@ def test_what_is_no_source(source: Any, message: str) -> None:
         open_source(source).read()
 
 
+def test_blocks_are_numbered_as_they_were_given() -> None:
+    source = open_source(blocks_of(np.zeros((100, 3)), np.zeros((100, 3)), np.zeros((2, 4))))
+    with pytest.raises(ValueError, match="block 2 has dim 4"):
+        list(source.blocks(7))
+
+
 def test_bad_files(tmp_path: Path) -> None:
     for suffix in (".npy", ".fvecs", ".hdf5", ".parquet"):
         pytest.importorskip("h5py" if suffix == ".hdf5" else "pyarrow" if suffix == ".parquet" else "numpy")
