@@ -5,7 +5,20 @@ from pathlib import Path
 from pybind11.setup_helpers import ParallelCompile, Pybind11Extension, build_ext
 from setuptools import setup
 
-ROOMS = ["core", "simd", "table", "codec", "graph", "filter", "storage", "index", "flat", "hnsw", "bind"]
+ROOMS = [
+    "core",
+    "simd",
+    "table",
+    "codec",
+    "graph",
+    "filter",
+    "storage",
+    "io",
+    "index",
+    "flat",
+    "hnsw",
+    "bind",
+]
 SOURCES = sorted(str(source) for room in ROOMS for source in Path("cpp", room).glob("*.cpp"))
 HEADERS = sorted(str(header) for header in Path("cpp").rglob("*.h"))
 

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from ._core import HnswIndex as CoreHnsw
 from ._progress import Progress, reporter
-from .arrays import as_count, as_queries, as_threads, as_vectors, codec_name
+from .arrays import as_count, as_queries, as_seed, as_threads, codec_name
 from .attributes import Attributes
 from .calibration import Calibration, measure, measure_filtered
 from .filter_indexes import FilterIndexed
@@ -19,6 +19,7 @@ from .index import Index, core_progress
 from .report import Report
 from .report import measure as report_on
 from .results import Repair
+from .sources import SourceLike, open_source
 
 _log = logging.getLogger("annlib")
 
@@ -71,12 +72,10 @@ class HNSWIndex(FilterIndexed, Index):
         layout: str = "auto",
         keep_vectors: bool = True,
     ) -> None:
-        if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed < 2**64:
-            raise ValueError(f"seed must be a whole number from 0 to 2**64 - 1, got {seed!r}")
         self._m = as_count(M, "M")
         self._ef_construction = as_count(ef_construction, "ef_construction")
         self._codec = codec_name(codec, bits)
-        self._seed = int(seed)
+        self._seed = as_seed(seed)
         if not isinstance(layout, str):
             raise ValueError(f"layout must be a name, got {layout!r}; there are: auto, plain, fused")
         self._layout = layout
@@ -100,7 +99,7 @@ class HNSWIndex(FilterIndexed, Index):
     @classmethod
     def build(
         cls,
-        vectors: ArrayLike,
+        vectors: SourceLike,
         ids: Any = None,
         attributes: Attributes | None = None,
         *,
@@ -120,12 +119,13 @@ class HNSWIndex(FilterIndexed, Index):
     ) -> HNSWIndex:
         """An index over `vectors`, shape (n, dim), in one call.
 
+        They may be an array, the path of a file, a pyarrow Table or an iterator of blocks (`sources.open_source`).
         `target` is a recall@10 that searches are to reach by default: the index is calibrated for it (see
         `calibrate`). `sample_queries`, shape (q, dim), are like those to come, where these lie elsewhere than the
         vectors: the graph is mended for them (see `repair`). The other parameters are those of the class and of
         `add`; neither the order of the vectors or the queries nor `threads` changes the result.
         """
-        block = as_vectors(vectors, "vectors")
+        block = open_source(vectors).read()
         samples = None if sample_queries is None else _as_samples(sample_queries, block.shape[1])
         index = cls(
             block.shape[1], metric, M, ef_construction, codec, dtype, seed, bits, layout, keep_vectors
