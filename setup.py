@@ -5,9 +5,23 @@ from pathlib import Path
 from pybind11.setup_helpers import ParallelCompile, Pybind11Extension, build_ext
 from setuptools import setup
 
-ROOMS = (
-    "core simd table codec graph filter storage cluster posting index flat hnsw spann bind".split()
-)
+ROOMS = [
+    "core",
+    "simd",
+    "table",
+    "codec",
+    "graph",
+    "filter",
+    "storage",
+    "io",
+    "cluster",
+    "posting",
+    "index",
+    "flat",
+    "hnsw",
+    "spann",
+    "bind",
+]
 SOURCES = sorted(str(source) for room in ROOMS for source in Path("cpp", room).glob("*.cpp"))
 HEADERS = sorted(str(header) for header in Path("cpp").rglob("*.h"))
 

@@ -5,7 +5,7 @@ float32, float16, int8 or uint8; ids are int64 and non-negative. ``threads`` 0 i
 calls release the GIL while they work and may be made from any thread. Other errors than the two below are Python's.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias, TypedDict
 
 import numpy as np
@@ -67,6 +67,7 @@ class Index:
         queries: NDArray[Any],
         k: int,
         ef: int,
+        ef_filtered: int,
         mask: NDArray[np.bool_] | None,
         ids: NDArray[np.int64] | None,
         expression: bytes | None,
@@ -76,8 +77,24 @@ class Index:
     ) -> tuple[NDArray[np.int64], NDArray[np.float32], Any, _Cost, list[dict[str, Any]] | None]:
         """Ids (n, k), distances (n, k), counts (n,) of int64; for one query of shape (dim,) (k,), (k,) and an int.
 
-        `plan` is "auto", "exact", "scan" or "walk". With `explain` what became of each query comes last.
+        The effort is `ef` where all passes, `ef_filtered` where a quarter does or less, and between them in between;
+        in the plain layout always `ef`.
+        `plan` is "auto", "exact", "scan", "walk" or "subgraph". With `explain` what became of each query comes last.
         """
+
+    def search_each(
+        self,
+        queries: NDArray[Any],
+        k: int,
+        ef: int,
+        ef_filtered: int,
+        filters: Sequence[tuple[NDArray[np.bool_] | None, NDArray[np.int64] | None, bytes | None]],
+        filter_of: NDArray[np.uint32],
+        threads: int,
+        plan: str,
+        explain: bool,
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32], Any, _Cost, list[dict[str, Any]] | None]:
+        """search() under filters of which `filter_of` (n,) names each query's own; 2**32 - 1 is none."""
 
     def search_radius(
         self,
@@ -162,7 +179,15 @@ class HnswIndex(Index):
         """The items whose nodes are on the bottom layer alone, without the entry point."""
 
     def search_left_out(
-        self, ids: NDArray[np.int64], k: int, ef: int, threads: int, exact: bool
+        self,
+        left_out: NDArray[np.int64],
+        k: int,
+        ef: int,
+        mask: NDArray[np.bool_] | None,
+        ids: NDArray[np.int64] | None,
+        expression: bytes | None,
+        threads: int,
+        plan: str,
     ) -> tuple[NDArray[np.int64], NDArray[np.float32], Any, _Cost, None]:
         """As `search` with the vectors of some of `bottom_ids`, as though neither they nor their equals were there."""
 
@@ -176,6 +201,11 @@ class HnswIndex(Index):
         """Distinct neighbourhoods, how many were broken, links made, lists that got them."""
 
     def counts(self) -> _Counts: ...
+    def create_filter_index(
+        self, name: str, kind: str, min_items: int, memory_budget: int | None, threads: int
+    ) -> None: ...
+    def drop_filter_index(self, name: str) -> None: ...
+    def filter_indexes(self) -> dict[str, dict[str, Any]]: ...
 
 class _SpannCounts(TypedDict):
     lists: int
@@ -198,6 +228,22 @@ class SpannIndex(Index):
     def replicas(self) -> int: ...
     @property
     def seed(self) -> int: ...
+    def bottom_ids(self) -> NDArray[np.int64]:
+        """All ids."""
+
+    def search_left_out(
+        self,
+        left_out: NDArray[np.int64],
+        k: int,
+        ef: int,
+        mask: NDArray[np.bool_] | None,
+        ids: NDArray[np.int64] | None,
+        expression: bytes | None,
+        threads: int,
+        plan: str,
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32], Any, _Cost, None]:
+        """As `search` with the vectors of some of `bottom_ids`, as though neither they nor their equals were there."""
+
     def counts(self) -> _SpannCounts: ...
 
 class Section:

@@ -15,6 +15,15 @@ from ._exact import metric_name
 StrPath: TypeAlias = "str | os.PathLike[str]"
 Array: TypeAlias = NDArray[Any]
 
+HDF5_SUFFIXES = (".hdf5", ".h5")
+PARQUET_SUFFIXES = (".parquet", ".pq")
+#: Element types of the .fvecs family.
+VECS_DTYPES: dict[str, np.dtype[Any]] = {
+    ".fvecs": np.dtype("<f4"),
+    ".bvecs": np.dtype("u1"),
+    ".ivecs": np.dtype("<i4"),
+}
+
 
 def import_h5py() -> Any:
     """The module h5py; ImportError naming the extra where it is not installed."""
@@ -30,36 +39,48 @@ def read_fvecs(path: StrPath) -> NDArray[np.float32]:
 
     Raises ValueError where the file is no whole number of vectors of one dimension.
     """
-    return _read_vecs(path, np.dtype("<f4"))
+    return _read_vecs(path, VECS_DTYPES[".fvecs"])
 
 
 def read_ivecs(path: StrPath) -> NDArray[np.int32]:
     """Rows of an ``.ivecs`` file (neighbours, usually), as :func:`read_fvecs`."""
-    return _read_vecs(path, np.dtype("<i4"))
+    return _read_vecs(path, VECS_DTYPES[".ivecs"])
 
 
 def read_bvecs(path: StrPath) -> NDArray[np.uint8]:
     """Vectors of a ``.bvecs`` file, as :func:`read_fvecs`."""
-    return _read_vecs(path, np.dtype("u1"))
+    return _read_vecs(path, VECS_DTYPES[".bvecs"])
 
 
 def _read_vecs(path: StrPath, dtype: np.dtype[Any]) -> Array:
-    """Records of an int32 dimension and its values (http://corpus-texmex.irisa.fr), all of one dimension."""
+    records = vecs_records(path, dtype)
+    return vectors_of(records, path)
+
+
+def vecs_records(path: StrPath, dtype: np.dtype[Any]) -> Array:
+    """The ``.fvecs`` family's records, an int32 ``dim`` and its values ``vector`` (http://corpus-texmex.irisa.fr), as
+    a read-only memory map; ValueError where the file is no whole number of those that the first one tells of."""
     size = os.path.getsize(path)
     with open(path, "rb") as file:
         head = file.read(4)
     dim = int.from_bytes(head, "little", signed=True) if len(head) == 4 else 0
     if dim < 1 or size % (4 + dim * dtype.itemsize):
         raise ValueError(f"{path}: {size} bytes are no whole number of {dtype} vectors of dimension {dim}")
-    records = np.memmap(path, np.dtype([("dim", "<i4"), ("vector", dtype, (dim,))]), mode="r")
-    other = np.flatnonzero(records["dim"] != dim)
+    return np.memmap(path, np.dtype([("dim", "<i4"), ("vector", dtype, (dim,))]), mode="r")
+
+
+def vectors_of(records: Array, path: StrPath, first_row: int = 0) -> Array:
+    """The vectors of records that begin at `first_row` of the file; ValueError unless all are of their dimension."""
+    vectors = np.asarray(records["vector"])
+    other = np.flatnonzero(records["dim"] != vectors.shape[1])
     if len(other):
         row = int(other[0])
-        raise ValueError(f"{path}: vector {row} has dimension {records['dim'][row]}, the first one {dim}")
-    return np.asarray(records["vector"])
+        raise ValueError(
+            f"{path}: vector {first_row + row} has dimension {records['dim'][row]}, the first one {vectors.shape[1]}"
+        )
+    return vectors
 
 
-_HDF5_SUFFIXES = (".hdf5", ".h5")
 _READERS: dict[str, Callable[[StrPath], Array]] = {
     ".fvecs": read_fvecs,
     ".bvecs": read_bvecs,
@@ -79,7 +100,7 @@ def read_vectors(path: StrPath, key: str = "train") -> Array:
         return _READERS[suffix](path)
     if suffix == ".npy":
         return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
-    if suffix not in _HDF5_SUFFIXES:
+    if suffix not in HDF5_SUFFIXES:
         raise ValueError(f"{path}: unknown kind of vector file; there are .npy .fvecs .bvecs .ivecs .hdf5")
     with import_h5py().File(path, "r") as file:
         if key not in file:
@@ -87,9 +108,18 @@ def read_vectors(path: StrPath, key: str = "train") -> Array:
         return np.asarray(file[key][:])
 
 
+def split_member(path: StrPath) -> tuple[Path, str | None]:
+    """``FILE.hdf5::name`` or ``FILE.parquet::name`` as the file and the name; other paths as they are."""
+    head, separator, name = os.fsdecode(path).rpartition("::")
+    if separator and Path(head).suffix.lower() in HDF5_SUFFIXES + PARQUET_SUFFIXES:
+        return Path(head), name
+    return Path(os.fsdecode(path)), None
+
+
 def file_metric(path: StrPath) -> str | None:
     """annlib's metric of an HDF5 file in the ann-benchmarks layout; None for other files and without one."""
-    if Path(path).suffix.lower() not in _HDF5_SUFFIXES:
+    path, _ = split_member(path)
+    if path.suffix.lower() not in HDF5_SUFFIXES:
         return None
     with import_h5py().File(path, "r") as file:
         return metric_name(str(file.attrs["distance"])) if "distance" in file.attrs else None

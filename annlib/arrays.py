@@ -39,13 +39,6 @@ def dtype_name(dtype: DTypeLike) -> str:
     return name
 
 
-def as_seed(seed: Any) -> int:
-    """A seed; ValueError unless it fits 64 bits."""
-    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed < 2**64:
-        raise ValueError(f"seed must be a whole number from 0 to 2**64 - 1, got {seed!r}")
-    return int(seed)
-
-
 def as_numbers(values: ArrayLike, what: str) -> NDArray[Any]:
     """An array of real numbers of any shape and dtype; ValueError for everything else."""
     if not isinstance(values, np.ndarray):
@@ -58,6 +51,11 @@ def as_numbers(values: ArrayLike, what: str) -> NDArray[Any]:
     return values
 
 
+def stored_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """The dtype that real numbers of `dtype` are stored as where none is asked for."""
+    return dtype if dtype in _STORED else _FLOAT32
+
+
 def as_vectors(values: ArrayLike, what: str, dtype: str | None = None) -> NDArray[Any]:
     """Vectors of shape (n, d) in C order.
 
@@ -67,7 +65,7 @@ def as_vectors(values: ArrayLike, what: str, dtype: str | None = None) -> NDArra
     array = as_numbers(values, what)
     if array.ndim != 2:
         raise ValueError(f"{what} must have shape (n, dim), got {array.ndim} dimension(s): {array.shape}")
-    target = np.dtype(dtype) if dtype is not None else array.dtype if array.dtype in _STORED else _FLOAT32
+    target = np.dtype(dtype) if dtype is not None else stored_dtype(array.dtype)
     if array.dtype != target:
         if target.kind in "iu":
             _require_whole(array, what, target)
@@ -107,6 +105,13 @@ def as_count(value: Any, what: str, most: int = 2**31 - 1) -> int:
         raise ValueError(f"{what} must be a whole number, got {value!r}")
     if not 1 <= value <= most:
         raise ValueError(f"{what} must be between 1 and {most}, got {value}")
+    return int(value)
+
+
+def as_seed(value: Any) -> int:
+    """A whole number of 64 bits."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not 0 <= value < 2**64:
+        raise ValueError(f"seed must be a whole number from 0 to 2**64 - 1, got {value!r}")
     return int(value)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,8 +12,11 @@ from numpy.typing import NDArray
 from . import filters
 from . import ids as id_forms
 from .attributes import Attributes, from_core, to_core
-from .filters import CompiledFilter, CoreFilter, Filter
+from .filters import EVERYTHING, CompiledFilter, CoreFilter, Filter
 from .ids import IntArray
+
+#: The number of no filter, for the core.
+NO_FILTER = 2**32 - 1
 
 if TYPE_CHECKING:
     from ._core import Index as CoreIndex
@@ -62,7 +66,7 @@ class Attributed:
             One row for each of `ids`. Attributes that it does not name stay as they are.
         ids : array_like of ids, shape (n,), optional
             Other items keep their values, and have null in columns that are new. Default: all, by the order of
-            ``index.ids``; columns may change their type then.
+            ``index.ids``; columns may change their type then (a filter index for ranges goes where there are none).
 
         Raises
         ------
@@ -102,6 +106,26 @@ class Attributed:
     def _lower(self, filter: Filter | None) -> CoreFilter:
         return filters.lower(filter, self._filter_keys)
 
+    def _lower_each(self, each: Sequence[Any]) -> tuple[list[CoreFilter], NDArray[np.uint32]]:
+        """The different filters of a batch, and for each query the number of its own, or NO_FILTER."""
+        different: list[CoreFilter] = []
+        numbers: dict[Any, int] = {}
+        filter_of = np.empty(len(each), np.uint32)
+        for query, one in enumerate(each):
+            # What was met before is not read again: a text, or an object that `each` keeps alive.
+            met = one if isinstance(one, str) else id(one)
+            number = numbers.get(met)
+            if number is None:
+                core = self._lower(one)
+                number = NO_FILTER if core is EVERYTHING else len(different)
+                if core.expression is not None:
+                    number = numbers.setdefault(core.expression, number)
+                if number == len(different):
+                    different.append(core)
+                numbers[met] = number
+            filter_of[query] = number
+        return different, filter_of
+
     def _filter_keys(self, ids: Any) -> IntArray:
         return self._keys(id_forms.as_list(ids)[0])
 
@@ -109,12 +133,3 @@ class Attributed:
         """Each attribute's type, nulls and bytes, for `stats`; nothing where there are none."""
         stats = self._core.attribute_stats()
         return {"attributes": stats} if stats else {}
-
-
-def groups_of(each: list[CoreFilter]) -> list[tuple[CoreFilter, NDArray[np.intp]]]:
-    """The different filters of a batch, each with the queries that it is for."""
-    groups: dict[Any, tuple[CoreFilter, list[int]]] = {}
-    for query, one in enumerate(each):
-        key = one.expression if one.expression is not None else id(one)
-        groups.setdefault(key, (one, []))[1].append(query)
-    return [(one, np.array(queries)) for one, queries in groups.values()]

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from . import _core
+from .filters import EVERYTHING, CoreFilter
 
 _MOST_QUERIES = 1000
+#: Under a filter, to which recall is less sensitive.
+_MOST_FILTERED = 250
+#: What passes in `Calibration.filtered`; the core reads efforts of other shares off it.
+_SHARE = 0.25
 #: Beyond this an exact scan is the better choice for nearly every index.
 _LARGEST_EF = 4096
 #: Between one ef and the next.
 _STEP = 1.25
 
-#: Distances (n, k), and how many were computed, of a search with (k, ef, exact) for one set of queries.
-_Search: TypeAlias = "Callable[[int, int, bool], tuple[NDArray[np.float32], int]]"
+_Core: TypeAlias = "_core.HnswIndex | _core.SpannIndex"
+#: Distances (n, k), and how many were computed, of a search with (k, effort, plan) for one set of queries.
+_Search: TypeAlias = "Callable[[int, int, str], tuple[NDArray[np.float32], int]]"
 
 
 @dataclass(frozen=True)
@@ -36,6 +42,9 @@ class Calibration:
         Mean recall@k at each ef; never falling.
     distances : tuple of float
         Mean distance computations a query at each ef.
+    filtered : tuple of float
+        Mean recall@k at each ef of walks among a quarter of the items, drawn at random; empty where that was not
+        measured.
     """
 
     k: int
@@ -43,19 +52,24 @@ class Calibration:
     ef: tuple[int, ...]
     recall: tuple[float, ...]
     distances: tuple[float, ...]
+    filtered: tuple[float, ...] = ()
 
     def fits(self, size: int) -> bool:
         """Whether the index is still much the same size."""
         return abs(size - self.size) * 5 <= self.size
 
-    def ef_for(self, target: float) -> int:
-        """The least ef whose recall reached `target`, between the ones measured by straight lines; else the largest."""
-        for i, recall in enumerate(self.recall):
+    def ef_for(self, target: float, filtered: bool = False) -> int:
+        """The least ef whose recall reached `target`, between the ones measured by straight lines; else the largest.
+
+        `filtered`: where a quarter of the items pass a filter.
+        """
+        recalls = self.filtered if filtered and self.filtered else self.recall
+        for i, recall in enumerate(recalls):
             if recall < target:
                 continue
             if i == 0:
                 return self.ef[0]
-            share = (target - self.recall[i - 1]) / (recall - self.recall[i - 1])
+            share = (target - recalls[i - 1]) / (recall - recalls[i - 1])
             return int(np.ceil(self.ef[i - 1] + share * (self.ef[i] - self.ef[i - 1])))
         return self.ef[-1]
 
@@ -72,9 +86,11 @@ class Calibration:
             tuple(int(x) for x in values["ef"]),
             tuple(float(x) for x in values["recall"]),
             tuple(float(x) for x in values["distances"]),
+            tuple(float(x) for x in values.get("filtered", ())),
         )
         if (
             not 0 < len(made.ef) == len(made.recall) == len(made.distances)
+            or len(made.filtered) not in (0, len(made.ef))
             or min(made.ef) < 1
             or max(made.ef) >= 2**31
         ):
@@ -87,24 +103,44 @@ class Calibration:
         return "\n".join([f"ef_search  recall@{self.k:<2}  distances", *lines])
 
 
-def measure(core: _core.HnswIndex, queries: NDArray[Any] | None, k: int, threads: int) -> Calibration:
-    """Recall@k against exact search on at most 1,000 queries.
+def measure(core: _Core, queries: NDArray[Any] | None, k: int, least: int, threads: int) -> Calibration:
+    """Recall@k against exact search on at most 1,000 queries, at efforts from `least` on.
 
     Without `queries`, stored vectors take their place, each searched for as though neither it nor what equals it were
     in the index: the walk may not pass through it. Distances decide, not ids, so that equally near neighbours count as
     each other.
     """
     size = len(core)
-    search = _left_out(core, threads) if queries is None else _given(core, queries, threads)
-    k_real = min(k, size)
-    exact, _ = search(k_real, k_real, True)
-    bound = exact[:, -1:] + 1e-6 * np.abs(exact[:, -1:])
+    made = _curve(_search(core, queries, EVERYTHING, _MOST_QUERIES, threads), min(k, size), size, k, least)
+    ids = np.sort(core.ids())
+    some = ids[np.random.default_rng(0).random(size) < _SHARE]
+    if not isinstance(core, _core.HnswIndex) or core.layout != "fused" or len(some) < 2 * k:
+        return made  # walks by distances keep their effort, and searches among so few are exact
+    among = _search(core, queries, CoreFilter(ids=some), _MOST_FILTERED, threads)
+    bound = _bound(among, k)
+    recalls = [float(np.mean(among(k, ef, "walk")[0] <= bound)) for ef in made.ef]
+    return replace(made, filtered=tuple(np.maximum.accumulate(recalls).tolist()))
+
+
+def measure_filtered(
+    core: _Core, queries: NDArray[Any] | None, k: int, least: int, chosen: CoreFilter, threads: int
+) -> Calibration:
+    """As `measure`, of searches under one filter; ValueError where fewer than k items pass."""
+    matches = core.count(*chosen)
+    if matches < k:
+        raise ValueError(f"{matches} items pass the filter, which is too few to calibrate it for k = {k}")
+    return _curve(_search(core, queries, chosen, _MOST_QUERIES, threads), k, len(core), k, least)
+
+
+def _curve(search: _Search, k_real: int, size: int, k: int, least: int) -> Calibration:
+    """At growing effort."""
+    bound = _bound(search, k_real)
     efs: list[int] = []
     recalls: list[float] = []
     distances: list[float] = []
-    ef = k
+    ef = least
     while True:
-        found, cost = search(k_real, ef, False)
+        found, cost = search(k_real, ef, "auto")
         efs.append(ef)
         recalls.append(max(float(np.mean(found <= bound)), *recalls[-1:], 0.0))
         distances.append(cost / len(found))
@@ -114,38 +150,42 @@ def measure(core: _core.HnswIndex, queries: NDArray[Any] | None, k: int, threads
     return Calibration(k, size, tuple(efs), tuple(recalls), tuple(distances))
 
 
-def some_queries(queries: NDArray[Any]) -> NDArray[Any]:
-    """All of them, or 1,000 drawn at random."""
-    if len(queries) <= _MOST_QUERIES:
+def _bound(search: _Search, k: int) -> NDArray[np.float32]:
+    """The exact k-th distances, up to which a result is one of the k nearest."""
+    exact, _ = search(k, k, "exact")
+    bound: NDArray[np.float32] = exact[:, -1:] + np.float32(1e-6) * np.abs(exact[:, -1:])
+    return bound
+
+
+def some_queries(queries: NDArray[Any], most: int = _MOST_QUERIES) -> NDArray[Any]:
+    """All of them, or `most` drawn at random."""
+    if len(queries) <= most:
         return queries
-    chosen = np.random.default_rng(0).choice(len(queries), _MOST_QUERIES, replace=False)
+    chosen = np.random.default_rng(0).choice(len(queries), most, replace=False)
     return np.ascontiguousarray(queries[np.sort(chosen)])
 
 
-def some_ids(core: _core.HnswIndex) -> NDArray[np.int64]:
-    """Up to 1,000 ids, drawn at random from those that a search can leave out."""
+def some_ids(core: _Core, most: int = _MOST_QUERIES) -> NDArray[np.int64]:
+    """Up to `most` ids, drawn at random from those that a search can leave out."""
     bottom = core.bottom_ids()
     # Where all are on the way down, there are so few that every search is exact.
     ids = np.sort(bottom if len(bottom) else core.ids())
-    return np.random.default_rng(0).choice(ids, min(_MOST_QUERIES, len(ids)), replace=False)
+    return np.random.default_rng(0).choice(ids, min(most, len(ids)), replace=False)
 
 
-def _given(core: _core.HnswIndex, queries: NDArray[Any], threads: int) -> _Search:
-    queries = some_queries(queries)
+def _search(
+    core: _Core, queries: NDArray[Any] | None, chosen: CoreFilter, most: int, threads: int
+) -> _Search:
+    """For at most `most` of the queries, or of stored vectors left out."""
+    left_out = some_ids(core, most) if queries is None else None
+    given = None if queries is None else some_queries(queries, most)
 
-    def search(k: int, ef: int, exact: bool) -> tuple[NDArray[np.float32], int]:
-        plan = "exact" if exact else "auto"
-        _, distances, _, cost, _ = core.search(queries, k, ef, None, None, None, threads, plan, False)
-        return distances, cost[0]
-
-    return search
-
-
-def _left_out(core: _core.HnswIndex, threads: int) -> _Search:
-    chosen = some_ids(core)
-
-    def search(k: int, ef: int, exact: bool) -> tuple[NDArray[np.float32], int]:
-        _, distances, _, cost, _ = core.search_left_out(chosen, k, ef, threads, exact)
+    def search(k: int, ef: int, plan: str) -> tuple[NDArray[np.float32], int]:
+        if left_out is not None:
+            _, distances, _, cost, _ = core.search_left_out(left_out, k, ef, *chosen, threads, plan)
+        else:
+            assert given is not None
+            _, distances, _, cost, _ = core.search(given, k, ef, ef, *chosen, threads, plan, False)
         return distances, cost[0]
 
     return search

@@ -71,7 +71,9 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _build_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("vectors", help=".npy, .fvecs, .bvecs, or .hdf5 (its array train)")
+    add(
+        "vectors", help=".npy, .fvecs, .bvecs, .parquet, or .hdf5 (its array train); FILE::NAME takes another"
+    )
     add("-o", "--output", type=Path, required=True, metavar="FILE")
     add("--kind", choices=("hnsw", "flat"), default="hnsw", help="(default: %(default)s)")
     add("--metric", help="l2, ip or cosine (default: that of an .hdf5 file, else l2)")
@@ -114,7 +116,6 @@ def _bench(args: argparse.Namespace) -> int:
 
 
 def _build(args: argparse.Namespace) -> int:
-    vectors = datasets.read_vectors(args.vectors)
     ids = None if args.ids is None else _read_ids(args.ids)
     metric = args.metric or datasets.file_metric(args.vectors) or "l2"
     start = time.perf_counter()
@@ -123,11 +124,16 @@ def _build(args: argparse.Namespace) -> int:
     index: annlib.Index
     if args.kind == "flat":
         index = annlib.FlatIndex.build(
-            vectors, ids, metric=metric, codec=codec, keep_vectors=args.keep_vectors, threads=args.threads
+            args.vectors,
+            ids,
+            metric=metric,
+            codec=codec,
+            keep_vectors=args.keep_vectors,
+            threads=args.threads,
         )
     else:
         index = annlib.HNSWIndex.build(
-            vectors,
+            args.vectors,
             ids,
             metric=metric,
             M=args.M,

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from numpy.typing import ArrayLike, DTypeLike
+from numpy.typing import DTypeLike
 
 from ._core import FlatIndex as CoreFlat
 from ._progress import Progress
-from .arrays import as_vectors, codec_name
+from .arrays import codec_name
 from .attributes import Attributes
 from .index import Index
+from .sources import SourceLike, open_source
 
 
 class FlatIndex(Index):
@@ -54,7 +55,7 @@ class FlatIndex(Index):
     @classmethod
     def build(
         cls,
-        vectors: ArrayLike,
+        vectors: SourceLike,
         ids: Any = None,
         attributes: Attributes | None = None,
         *,
@@ -66,8 +67,11 @@ class FlatIndex(Index):
         progress: Progress = False,
         threads: int | None = None,
     ) -> FlatIndex:
-        """An index over `vectors`, shape (n, dim), in one call."""
-        block = as_vectors(vectors, "vectors")
+        """An index over `vectors`, shape (n, dim), in one call.
+
+        They may be an array, the path of a file, a pyarrow Table or an iterator of blocks (`sources.open_source`).
+        """
+        block = open_source(vectors).read()
         index = cls(block.shape[1], metric, dtype, codec, bits, keep_vectors)
         index.add(block, ids, attributes, progress=progress, threads=threads)
         index._drop_vectors(threads)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 import numpy as np
@@ -10,20 +9,20 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from ._core import HnswIndex as CoreHnsw
 from ._progress import Progress, reporter
-from .arrays import as_count, as_queries, as_seed, as_threads, as_vectors, codec_name
+from .arrays import as_count, as_queries, as_seed, as_threads, codec_name
 from .attributes import Attributes
-from .calibration import Calibration, measure
-from .index import Index, core_progress
+from .calibrated import Calibrated, as_recall
+from .filter_indexes import FilterIndexed
+from .index import core_progress
 from .report import Report
 from .report import measure as report_on
 from .results import Repair
-
-_log = logging.getLogger("annlib")
+from .sources import SourceLike, open_source
 
 _DEFAULT_EF = 64
 
 
-class HNSWIndex(Index):
+class HNSWIndex(FilterIndexed, Calibrated):
     """Hierarchical navigable small world graph (Malkov & Yashunin, arXiv 1603.09320).
 
     Parameters
@@ -76,8 +75,6 @@ class HNSWIndex(Index):
         if not isinstance(layout, str):
             raise ValueError(f"layout must be a name, got {layout!r}; there are: auto, plain, fused")
         self._layout = layout
-        self._calibrations: dict[int, Calibration] = {}
-        self._target: float | None = None
         super().__init__(dim, metric, dtype, keep_vectors)
 
     def _make_core(self, dtype: str) -> CoreHnsw:
@@ -96,7 +93,7 @@ class HNSWIndex(Index):
     @classmethod
     def build(
         cls,
-        vectors: ArrayLike,
+        vectors: SourceLike,
         ids: Any = None,
         attributes: Attributes | None = None,
         *,
@@ -116,12 +113,13 @@ class HNSWIndex(Index):
     ) -> HNSWIndex:
         """An index over `vectors`, shape (n, dim), in one call.
 
+        They may be an array, the path of a file, a pyarrow Table or an iterator of blocks (`sources.open_source`).
         `target` is a recall@10 that searches are to reach by default: the index is calibrated for it (see
         `calibrate`). `sample_queries`, shape (q, dim), are like those to come, where these lie elsewhere than the
         vectors: the graph is mended for them (see `repair`). The other parameters are those of the class and of
         `add`; neither the order of the vectors or the queries nor `threads` changes the result.
         """
-        block = as_vectors(vectors, "vectors")
+        block = open_source(vectors).read()
         samples = None if sample_queries is None else _as_samples(sample_queries, block.shape[1])
         index = cls(
             block.shape[1], metric, M, ef_construction, codec, dtype, seed, bits, layout, keep_vectors
@@ -131,40 +129,10 @@ class HNSWIndex(Index):
             index.repair(samples, progress=progress, threads=threads)
         index._drop_vectors(threads)
         if target is not None:
-            index._target = _as_recall(target, "target")
+            index._target = as_recall(target, "target")
             if len(index):
                 index.calibrate(threads=threads)
         return index
-
-    def calibrate(
-        self, queries: ArrayLike | None = None, k: int = 10, *, threads: int | None = None
-    ) -> Calibration:
-        """Measure recall@k against exact search at growing ef_search, and keep what each recall needs.
-
-        With ``keep_vectors=False`` the exact search is one of all codes: what codes lose is not part of such a recall.
-
-        Parameters
-        ----------
-        queries : array_like, shape (n, dim), optional
-            Like those to come; at most 1,000 are used. Default: stored vectors, each searched for as though it had
-            never been added, which tell less where queries and vectors differ in kind.
-        k : int
-
-        Returns
-        -------
-        Calibration
-            Also kept with the index, for `search(..., recall=...)`, and saved with it.
-        """
-        k = as_count(k, "k")
-        block = None if queries is None else np.atleast_2d(as_queries(queries, self._dim))
-        if len(self) == 0:
-            raise ValueError("an empty index cannot be calibrated")
-        if block is not None and len(block) == 0:
-            raise ValueError("queries must be at least one vector to calibrate with")
-        with self._write_lock:  # all of it is measured on one state of the index
-            calibration = measure(self._core, block, k, as_threads(threads))
-        self._calibrations[k] = calibration
-        return calibration
 
     def repair(
         self, queries: ArrayLike, k: int = 64, *, progress: Progress = False, threads: int | None = None
@@ -240,23 +208,13 @@ class HNSWIndex(Index):
             raise ValueError("a report needs an index of at least two different vectors")
         core_threads = as_threads(threads)
         with self._write_lock:  # all of it is measured on one state of the index
-            return report_on(self._core, block, k, self._effort(ef_search, None, block, k), core_threads)
+            return report_on(self._core, block, k, self._effort(ef_search, None, block, k)[0], core_threads)
 
-    def _effort(self, ef_search: int | None, recall: float | None, queries: NDArray[Any], k: int) -> int:
-        if ef_search is not None:
-            return max(as_count(ef_search, "ef_search"), k)
-        if recall is None and self._target is None:
-            return max(_DEFAULT_EF, 2 * k)
-        target = _as_recall(recall, "recall") if recall is not None else self._target
-        assert target is not None
-        if len(self) == 0:
-            return max(_DEFAULT_EF, k)
-        calibration = self._calibrations.get(k)
-        if calibration is None or not calibration.fits(len(self)):
-            _log.info("measuring what recall@%d needs on %r", k, self)
-            enough = queries.ndim == 2 and len(queries) >= 100
-            calibration = self.calibrate(queries if enough else None, k)
-        return max(calibration.ef_for(target), k)
+    def _least_effort(self, k: int) -> int:
+        return k
+
+    def _default_effort(self, k: int) -> int:
+        return max(_DEFAULT_EF, 2 * k)
 
     def unreachable(self) -> int:
         """How many items no walk from the entry point can find: 0 but shortly after many small changes."""
@@ -265,24 +223,29 @@ class HNSWIndex(Index):
     def stats(self) -> dict[str, Any]:
         """What the index holds and why, and the memory that it takes in bytes."""
         counts = self._core.counts()
-        return super().stats() | {
-            "M": self._m,
-            "ef_construction": self._ef_construction,
-            "seed": self._seed,
-            "layout": self._core.layout,
-            "layout_asked": self._layout,
-            "layout_reason": self._core.layout_reason,
-            "codec": self._core.codec,
-            "codec_asked": self._codec,
-            "codec_reason": self._core.codec_reason,
-            "codec_error": counts["codec_error"],
-            "deleted_in_graph": counts["dead"],
-            "duplicates": counts["twins"],
-            "levels": counts["levels"],
-            "mean_degree": counts["links"] / max(1, len(self)),
-            "graph_bytes": counts["graph_bytes"],
-            "calibrated_k": sorted(self._calibrations),
-        }
+        indexes = self.filter_indexes()
+        return (
+            super().stats()
+            | ({"filter_indexes": indexes} if indexes else {})
+            | {
+                "M": self._m,
+                "ef_construction": self._ef_construction,
+                "seed": self._seed,
+                "layout": self._core.layout,
+                "layout_asked": self._layout,
+                "layout_reason": self._core.layout_reason,
+                "codec": self._core.codec,
+                "codec_asked": self._codec,
+                "codec_reason": self._core.codec_reason,
+                "codec_error": counts["codec_error"],
+                "deleted_in_graph": counts["dead"],
+                "duplicates": counts["twins"],
+                "levels": counts["levels"],
+                "mean_degree": counts["links"] / max(1, len(self)),
+                "graph_bytes": counts["graph_bytes"],
+                "calibrated_k": sorted(self._calibrations),
+            }
+        )
 
     def __repr__(self) -> str:
         layout = ", layout='fused'" if self._core.layout == "fused" else ""
@@ -300,9 +263,3 @@ def _as_samples(queries: ArrayLike, dim: int) -> NDArray[Any]:
     if len(block) == 0:
         raise ValueError("queries must be at least one vector to repair for")
     return block
-
-
-def _as_recall(value: Any, what: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not 0 < value <= 1:
-        raise ValueError(f"{what} must be above 0 and at most 1, got {value!r}")
-    return float(value)

@@ -26,7 +26,7 @@ from .arrays import (
     metric_name,
     require_room,
 )
-from .attributed import Attributed, groups_of
+from .attributed import Attributed
 from .attributes import Attributes, to_core
 from .filters import EVERYTHING, CoreFilter, Filter
 from .ids import IntArray, StringIds
@@ -67,9 +67,11 @@ class Index(Attributed, ABC):
     def _make_core(self, dtype: str) -> CoreIndex:
         """An empty core of this index's parameters."""
 
-    def _effort(self, ef_search: int | None, recall: float | None, queries: NDArray[Any], k: int) -> int:
-        """The core's ef for a search call."""
-        return 1
+    def _effort(
+        self, ef_search: int | None, recall: float | None, queries: NDArray[Any], k: int
+    ) -> tuple[int, int]:
+        """The core's ef for a search call, and that under a filter which lets a quarter through or less."""
+        return 1, 1
 
     # -- writing -------------------------------------------------------------------------------------------------
 
@@ -285,16 +287,18 @@ class Index(Attributed, ABC):
             docs/filters.md. There are always min(k, matches) results.
         threads : int, optional
             For a batch; default ``set_num_threads``, else all cores.
-        plan : {"auto", "exact", "scan", "walk"}
+        plan : {"auto", "exact", "scan", "walk", "subgraph"}
             How to answer, for tests and research: all that passes by the stored vectors, or by codes first, or a walk
-            through the graph (of a graph index). "auto" takes what costs least; see docs/filters.md.
+            through the graph, or through those of a filter index (of a graph index). "auto" takes what costs least;
+            see docs/filters.md.
         explain : bool
             The result's `plan` then tells how each query was answered.
 
         Raises
         ------
         ValueError
-            Wrong shape, dim or dtype; NaN or infinity; k < 1; a mask of the wrong length; an unknown plan; a filter
+            Wrong shape, dim or dtype; NaN or infinity; k < 1; a mask of the wrong length; an unknown plan, or one
+            that there is not for the filter; a filter
             that cannot be read, or that asks for attributes that there are not, naming those that there are.
         """
         block = as_queries(queries, self._dim)
@@ -314,7 +318,7 @@ class Index(Attributed, ABC):
         self,
         block: NDArray[Any],
         k: int,
-        ef: int,
+        ef: tuple[int, int],
         chosen: CoreFilter,
         threads: int,
         plan: str,
@@ -322,21 +326,29 @@ class Index(Attributed, ABC):
     ) -> SearchResult:
         read = self._reader()
         keys, distances, counts, cost, plans = self._core.search(
-            block, k, ef, chosen.mask, chosen.ids, chosen.expression, threads, plan, explain
+            block, k, *ef, chosen.mask, chosen.ids, chosen.expression, threads, plan, explain
         )
-        explained = plans[0] if plans is not None and block.ndim == 1 else plans
-        return SearchResult(read(keys), distances, counts, cost, explained)
+        return SearchResult(read(keys), distances, counts, cost, _of_one(plans, block))
 
     def _search_each(
-        self, block: NDArray[Any], k: int, ef: int, each: Any, threads: int, plan: str, explain: bool
+        self,
+        block: NDArray[Any],
+        k: int,
+        ef: tuple[int, int],
+        each: Any,
+        threads: int,
+        plan: str,
+        explain: bool,
     ) -> SearchResult:
-        queries = np.atleast_2d(block)
-        if len(each) != len(queries):
-            raise ValueError(f"got {len(queries)} queries and {len(each)} filters")
-        found = SearchResult.empty(len(queries), k, self._strings is not None, explain)
-        for one, rows in groups_of([self._lower(one) for one in each]):
-            found.put(rows, self._search(queries[rows], k, ef, one, threads, plan, explain))
-        return found.first() if block.ndim == 1 else found
+        queries = 1 if block.ndim == 1 else len(block)
+        if len(each) != queries:
+            raise ValueError(f"got {queries} queries and {len(each)} filters")
+        different, filter_of = self._lower_each(each)
+        read = self._reader()
+        keys, distances, counts, cost, plans = self._core.search_each(
+            block, k, *ef, different, filter_of, threads, plan, explain
+        )
+        return SearchResult(read(keys), distances, counts, cost, _of_one(plans, block))
 
     def search_radius(
         self,
@@ -354,7 +366,7 @@ class Index(Attributed, ABC):
         block = np.atleast_2d(as_queries(queries, self._dim))
         if not isinstance(radius, (int, float, np.number)) or np.isnan(radius):
             raise ValueError(f"radius must be a number, got {radius!r}")
-        ef = self._effort(ef_search, None, block, 1)
+        ef, _ = self._effort(ef_search, None, block, 1)
         chosen = self._lower(filter)
         read = self._reader()
         lims, keys, distances, cost = self._core.search_radius(
@@ -462,6 +474,10 @@ class Index(Attributed, ABC):
 
 def _as_they_are(keys: IntArray) -> NDArray[Any]:
     return keys
+
+
+def _of_one(plans: list[Any] | None, block: NDArray[Any]) -> Any:
+    return plans[0] if plans is not None and block.ndim == 1 else plans
 
 
 def core_progress(progress: Progress, report: Callable[[int], None]) -> Callable[[int, int], None] | None:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _core
+from .calibrated import Calibrated
 from .calibration import Calibration
 from .flat import FlatIndex
 from .hnsw import HNSWIndex
@@ -90,7 +91,7 @@ def info(path: str | os.PathLike[str]) -> dict[str, Any]:
 def _extra_sections(index: Index) -> dict[str, NDArray[Any]]:
     """What the Python layer adds to the core's sections."""
     meta: dict[str, Any] = {"next_id": index._next_id, "dtype_given": index._dtype_given}
-    if isinstance(index, HNSWIndex):
+    if isinstance(index, Calibrated):
         meta["target"] = index._target
         meta["calibrations"] = [index._calibrations[k].as_dict() for k in sorted(index._calibrations)]
     sections = {"meta.json": np.frombuffer(json.dumps(meta, sort_keys=True).encode(), np.uint8)}
@@ -152,7 +153,7 @@ def _restore_extra(index: Index, file: _core.Container) -> None:
     index._dtype_given = bool(meta["dtype_given"])
     if not 0 <= index._next_id <= END:
         raise ValueError("next_id is out of range")
-    if isinstance(index, HNSWIndex):
+    if isinstance(index, Calibrated):
         target = meta["target"]
         if target is not None and not 0 < float(target) <= 1:
             raise ValueError("target is out of range")

@@ -121,14 +121,14 @@ def measure(core: _core.HnswIndex, queries: NDArray[Any], k: int, ef: int, threa
     queries = some_queries(queries)
     size = len(core)
     near, k_real = min(max(k, _LID_NEIGHBOURS), size), min(k, size)
-    ids, exact, counts, *_ = core.search(queries, near, near, None, None, None, threads, "exact", False)
+    ids, exact, counts, *_ = core.search(queries, near, near, near, None, None, None, threads, "exact", False)
     theirs = _Neighbours(exact, _lengths(core, queries, ids, exact), counts)
     chosen = some_ids(core)
-    ids, own, counts, *_ = core.search_left_out(chosen, near, near, threads, True)
+    ids, own, counts, *_ = core.search_left_out(chosen, near, near, None, None, None, threads, "exact")
     data = _Neighbours(own, _lengths(core, core.get(chosen), ids, own), counts)
     if not data.counts.any():
         raise ValueError("a report needs an index of at least two different vectors")
-    _, found, _, cost, _ = core.search(queries, k_real, ef, None, None, None, threads, "auto", False)
+    _, found, _, cost, _ = core.search(queries, k_real, ef, ef, None, None, None, threads, "auto", False)
     bound = exact[:, k_real - 1 : k_real]
     right = np.mean(found <= bound + 1e-6 * np.abs(bound), axis=1)
     lid = theirs.lid()

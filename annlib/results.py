@@ -28,9 +28,11 @@ class SearchResult:
     counts : ndarray of int64, shape (n,)
         How many results of each query are real; one int for one query.
     plan : list of dict, or dict for one query, or None
-        With ``explain=True`` how each query was answered: the ``plan`` ("walk", "scan" or "exact") that gave its
-        results, whether it was ``switched`` to in mid-query, the exact number of ``matches``, what a scan and a walk
-        were estimated to take in microseconds (0 where there was nothing to choose), and what was computed.
+        With ``explain=True`` how each query was answered: the ``plan`` ("walk", "subgraph", "scan" or "exact") that
+        gave its results, whether it was ``switched`` to in mid-query, the exact number of ``matches``, what a scan, a
+        walk and one through sub-graphs were estimated to take in microseconds (0 where there was nothing to choose),
+        how many ``subgraphs`` hold all matches (0 where none do) with how many ``subgraph_items``, and what was
+        computed.
     """
 
     # Not a dataclass: a frozen one takes a microsecond to make, of the few that a single search takes.
@@ -44,28 +46,6 @@ class SearchResult:
         self.counts = counts
         self._cost = cost
         self.plan = plan
-
-    @classmethod
-    def empty(cls, queries: int, k: int, strings: bool, explain: bool) -> SearchResult:
-        """Of a batch in which nothing was found, for `put`."""
-        ids = np.full((queries, k), None if strings else -1, object if strings else np.int64)
-        distances = np.full((queries, k), np.inf, np.float32)
-        plan: list[dict[str, Any]] | None = [{}] * queries if explain else None
-        return cls(ids, distances, np.zeros(queries, np.int64), (0, 0, 0), plan)
-
-    def put(self, rows: NDArray[np.intp], part: SearchResult) -> None:
-        """Makes a batch's results those of these rows of this one."""
-        self.ids[rows], self.distances[rows], self.counts[rows] = part.ids, part.distances, part.counts
-        if self.plan is not None:
-            for row, plan in zip(rows.tolist(), part.plan, strict=True):
-                self.plan[row] = plan
-        a, b = self._cost, part._cost
-        self._cost = (a[0] + b[0], a[1] + b[1], a[2] + b[2])
-
-    def first(self) -> SearchResult:
-        """The first query's alone."""
-        plan = None if self.plan is None else self.plan[0]
-        return SearchResult(self.ids[0], self.distances[0], int(self.counts[0]), self._cost, plan)
 
     @property
     def stats(self) -> dict[str, int]:

@@ -8,16 +8,17 @@ from numpy.typing import ArrayLike, DTypeLike
 
 from ._core import SpannIndex as CoreSpann
 from ._progress import Progress
-from .arrays import as_count, as_seed, as_vectors
+from .arrays import as_count, as_seed
 from .attributes import Attributes
+from .calibrated import Calibrated, as_recall
 from .filters import Filter
-from .index import Index
 from .results import SearchResult
+from .sources import SourceLike, open_source
 
 _DEFAULT_NPROBE = 16
 
 
-class SPANNIndex(Index):
+class SPANNIndex(Calibrated):
     """Posting lists around centroids (Chen et al., SPANN, NeurIPS 2021, arXiv 2111.08566), in memory.
 
     The vectors are clustered, and each stands in the lists of `replicas` centroids near it. A query is compared with
@@ -66,7 +67,7 @@ class SPANNIndex(Index):
     def build(
         cls,
         path: None,
-        vectors: ArrayLike,
+        source: SourceLike,
         ids: Any = None,
         attributes: Attributes | None = None,
         *,
@@ -75,19 +76,26 @@ class SPANNIndex(Index):
         replicas: int = 2,
         dtype: DTypeLike | None = None,
         seed: int = 0,
+        target: float | None = None,
         progress: Progress = False,
         threads: int | None = None,
     ) -> SPANNIndex:
-        """An index over `vectors`, shape (n, dim), in one call.
+        """An index over the vectors of a source, shape (n, dim), in one call.
 
-        `path` is None: lists in memory, which `save` writes to a file. The other parameters are those of the class and
-        of `add`; neither the order of the vectors nor `threads` changes the result.
+        `source` is an array, the path of a file, a pyarrow Table or an iterator of blocks (`sources.open_source`).
+        `path` is None: lists in memory, which `save` writes to a file. `target` is a recall@10 that searches are to
+        reach by default: the index is calibrated for it (see `calibrate`). The other parameters are those of the class
+        and of `add`; neither the order of the vectors nor `threads` changes the result.
         """
         if path is not None:
             raise ValueError(f"path must be None (lists in memory; save() writes a file), got {path!r}")
-        block = as_vectors(vectors, "vectors")
+        block = open_source(source).read()
         index = cls(block.shape[1], metric, list_size, replicas, dtype, seed)
         index.add(block, ids, attributes, progress=progress, threads=threads)
+        if target is not None:
+            index._target = as_recall(target, "target")
+            if len(index):
+                index.calibrate(threads=threads)
         return index
 
     def search(
@@ -109,8 +117,8 @@ class SPANNIndex(Index):
         ----------
         nprobe : int, optional
             The effort: about how many lists a typical query reads, fewer where what is found first is near and up to
-            four times as many where it is far (under a filter as many as it takes). Default 16. ``ef_search`` is
-            another name for it.
+            four times as many where it is far (under a filter as many as it takes). Default 16, from k = 16
+            on 8 + k / 2, or what the index was built to reach. ``ef_search`` is another name for it.
         """
         if nprobe is not None and (ef_search is not None or recall is not None):
             raise ValueError("give nprobe, ef_search or recall, not several of them")
@@ -127,10 +135,11 @@ class SPANNIndex(Index):
             explain=explain,
         )
 
-    def _effort(self, ef_search: int | None, recall: float | None, queries: Any, k: int) -> int:
-        if recall is not None:
-            raise ValueError("recall: a SPANN index is not calibrated; give nprobe")
-        return _DEFAULT_NPROBE if ef_search is None else as_count(ef_search, "ef_search")
+    def _least_effort(self, k: int) -> int:
+        return 1
+
+    def _default_effort(self, k: int) -> int:
+        return max(_DEFAULT_NPROBE, _DEFAULT_NPROBE // 2 + k // 2)
 
     def stats(self) -> dict[str, Any]:
         """What the index holds, and the memory that it takes in bytes."""

@@ -19,7 +19,8 @@ from typing import Any
 # With the path of this process: the worker imports the very packages that are imported here, also where the
 # working directory holds others of the same names.
 _START = (
-    f"import json, sys; sys.path[:] = json.loads(sys.argv[1]); from {__package__}.worker import main; main()"
+    "import importlib, json, sys; sys.path[:] = json.loads(sys.argv[1]); "
+    "importlib.import_module(sys.argv[2]).main()"
 )
 
 
@@ -36,14 +37,16 @@ class Worker:
         Takes what the library prints.
     threads : int
         Threads that OpenMP and BLAS start with.
+    module : str
+        Whose ``main`` the process runs.
     """
 
-    def __init__(self, log: Path, threads: int) -> None:
+    def __init__(self, log: Path, threads: int, module: str = f"{__package__}.worker") -> None:
         pins = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
         self._log = log
         with open(log, "wb") as stderr:
             self._process = subprocess.Popen(
-                [sys.executable, "-c", _START, json.dumps(sys.path)],
+                [sys.executable, "-c", _START, json.dumps(sys.path), module],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=stderr,

@@ -6,14 +6,19 @@ import argparse
 import json
 import os
 import sys
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from annlib import datasets
 from annlib._progress import bar_is_seen
 from annlib._tables import print_table
 
-from .peers import PEERS, select
+from .filtered.peers import FILTERED
+from .peers import PEERS, Entry, select
+
+if TYPE_CHECKING:
+    from .results import Record
 
 DEFAULT_PEERS = "annlib,annlib-float32,faiss-hnsw,hnswlib"
 DEMO = "demo"
@@ -25,12 +30,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--dataset", metavar="NAME|FILE", help="demo, a .hdf5 file, or an ann-benchmarks set (default: demo)")
     add(
         "--peers",
-        default=DEFAULT_PEERS,
-        help=f"comma-separated, or all: {', '.join(PEERS)} (default: %(default)s)",
+        help=f"comma-separated, or all: {', '.join(PEERS)} (default: {DEFAULT_PEERS}); "
+        f"with --filtered {', '.join(FILTERED)} (default: all)",
     )
     add("--k", type=int, default=10, help="neighbours (default: %(default)s)")
     add("--out", type=Path, default=Path("results"), metavar="DIR", help="(default: %(default)s)")
-    add("--data", type=Path, default=Path("data"), metavar="DIR", help="of downloads (default: %(default)s)")
+    add(
+        "--data",
+        type=Path,
+        default=Path("data"),
+        metavar="DIR",
+        help="of downloads, and of workloads and indexes of --filtered (default: %(default)s)",
+    )
     add("--runs", type=int, default=3, help="rounds, of which the best counts (default: %(default)s)")
     add("--sweep", choices=("quick", "default", "full"), default="default", help="(default: %(default)s)")
     add("--grid", type=Path, metavar="FILE.json", help='{"PEER": {"build": [{...}], "search": [{...}]}}')
@@ -40,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="both",
         help="queries a call (default: %(default)s)",
     )
-    add("--queries", type=int, metavar="N", help="only the first N queries")
+    add("--queries", type=int, metavar="N", help="only the first N queries; of each bucket with --filtered")
     add(
         "--interleave",
         action="store_true",
@@ -58,6 +69,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--ratio-to", metavar="PEER", help="add ratios of QPS to this peer")
     add("--from", dest="source", type=Path, metavar="DIR", help="show the results in DIR, measure nothing")
     add("--quiet", action="store_true", help="no progress bars")
+    filtered = parser.add_argument_group(
+        "filtered search",
+        "of the options above --sweep, --grid, --mode, --interleave, --native-dtype and --ratio-to are of no use here",
+    ).add_argument
+    filtered("--filtered", action="store_true", help="queries with predicates, in buckets")
+    filtered(
+        "--buckets", metavar="PARTS", help="only those with one of these comma-separated parts in their names"
+    )
+    filtered(
+        "--batch",
+        type=int,
+        nargs="?",
+        const=10_000,
+        default=0,
+        metavar="N",
+        help="in their place, N queries with 100 different predicates in one call (default: 10000)",
+    )
+    filtered(
+        "--seconds",
+        type=float,
+        default=3.0,
+        metavar="S",
+        help="a library may spend on a bucket; it is asked fewer queries if it needs longer (default: %(default)s)",
+    )
 
 
 def _cpus() -> int:
@@ -67,6 +102,10 @@ def _cpus() -> int:
 def run(args: argparse.Namespace) -> int:
     """Do what the options say; the exit status is 1 where an index failed."""
     # Here and not above: --help has to work without h5py.
+    if args.filtered:
+        from .filtered import command as filtered
+
+        return filtered.run(args)
     from . import report, results
 
     if args.source is not None:
@@ -82,6 +121,11 @@ def run(args: argparse.Namespace) -> int:
         name = f"{group[0].dataset}-k{group[0].k}-{group[0].mode}.png"
         report.plot(group, args.out / name, title)
         print(f"plot: {args.out / name}")
+    return remarks(records, failures)
+
+
+def remarks(records: Sequence[Record], failures: Mapping[str, str]) -> int:
+    """Name what failed or used several cores; the exit status."""
     for record in records:
         if record.cores > 1.2:
             setting = f"{record.peer} {record.build} {record.search} ({record.mode})"
@@ -91,14 +135,19 @@ def run(args: argparse.Namespace) -> int:
     return 1 if failures else 0
 
 
+def name_skipped(skipped: Iterable[str], entries: Mapping[str, Entry]) -> None:
+    """Say which peers are not measured, and why."""
+    for name in skipped:
+        print(f"skipped: {name} is not installed (no module {entries[name].requires})", file=sys.stderr)
+
+
 def _measure(args: argparse.Namespace) -> tuple[list[Any], dict[str, str]]:
     from . import results, runner
 
     if args.runs < 1 or args.threads < 1:
         raise ValueError("--runs and --threads must be at least 1")
-    peers, skipped = select(PEERS if args.peers == "all" else args.peers.split(","))
-    for name in skipped:
-        print(f"skipped: {name} is not installed (no module {PEERS[name].requires})", file=sys.stderr)
+    peers, skipped = select(PEERS if args.peers == "all" else (args.peers or DEFAULT_PEERS).split(","))
+    name_skipped(skipped, PEERS)
     if args.ratio_to is not None and args.ratio_to not in peers:
         raise ValueError(
             f"--ratio-to {args.ratio_to}: not among the peers that are measured, {', '.join(peers)}"

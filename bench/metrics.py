@@ -40,8 +40,12 @@ def answer_distances(dataset: Dataset, neighbors: Array) -> NDArray[np.float64]:
 
 
 def thresholds(dataset: Dataset, queries: int, k: int, epsilon: float = EPSILON) -> NDArray[np.float64]:
-    """The largest distance of a right answer to every one of the first queries, shape (q,)."""
-    kth = answer_distances(dataset, dataset.neighbors[:queries, :k]).max(axis=1)
+    """The largest distance of a right answer to every one of the first queries, shape (q,).
+
+    Where there are fewer than k neighbours, -1 in the place of the others, the last of them is the limit.
+    """
+    distances = answer_distances(dataset, dataset.neighbors[:queries, :k])
+    kth = np.where(np.isfinite(distances), distances, -np.inf).max(axis=1)
     scale = 1.0 if dataset.metric == "cosine" else np.abs(kth)
     return np.asarray(kth + epsilon * scale)
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -25,6 +25,10 @@ logger = logging.getLogger(__name__)
 #: What ann-benchmarks calls the metrics.
 _DISTANCES = {"l2": "euclidean", "cosine": "angular", "ip": "ip"}
 _ARRAYS = ("neighbors", "distances", "times")
+#: The attribute with all of a record.
+OWN_ATTRIBUTE = "annlib_record"
+
+R = TypeVar("R")
 
 
 @dataclass
@@ -94,15 +98,21 @@ def result_path(root: Path, record: Record) -> Path:
     return root / record.dataset / str(record.k) / algo / f"{name}.hdf5"
 
 
-def write(root: Path, records: Iterable[Record], failures: dict[str, str], skipped: Sequence[str]) -> Path:
-    """Write one HDF5 file a record, and ``root/summary.json``, whose path is returned."""
+def write(
+    root: Path,
+    records: Iterable[Record],
+    failures: dict[str, str],
+    skipped: Sequence[str],
+    summary_name: str = "summary.json",
+) -> Path:
+    """Write one HDF5 file a record, and the summary, whose path is returned."""
     records = list(records)
     for record in records:
         path = result_path(root, record)
         path.parent.mkdir(parents=True, exist_ok=True)
         with h5py.File(path, "w") as file:
             _write_record(file, record)
-    summary = root / "summary.json"
+    summary = root / summary_name
     root.mkdir(parents=True, exist_ok=True)
     content = {
         "records": [r.summary() for r in records],
@@ -133,7 +143,7 @@ def _write_record(file: Any, record: Record) -> None:
             "name": f"{record.peer}({_label(record.build)}; {_label(record.search)})",
             "run_count": record.run_count,
             # Ours alone: all of the record, so that a table can be drawn from these files.
-            "annlib_record": json.dumps(record.summary()),
+            OWN_ATTRIBUTE: json.dumps(record.summary()),
         }
     )
     if record.distance_computations is not None:
@@ -146,13 +156,18 @@ def read(root: Path, dataset: Dataset | None = None) -> list[Record]:
 
     Files that are neither are named in a warning. Raises OSError where `root` is no folder.
     """
+    return read_all(root, lambda file: _read_record(file, dataset))
+
+
+def read_all(root: Path, read_record: Callable[[Any], R]) -> list[R]:
+    """What `read_record` makes of the files under `root`; warnings and errors as for :func:`read`."""
     if not root.is_dir():
         raise OSError(f"{root}: no folder of results")
     records = []
     for path in sorted(root.rglob("*.hdf5")):
         try:
             with h5py.File(path, "r") as file:
-                records.append(_read_record(file, dataset))
+                records.append(read_record(file))
         except (KeyError, OSError, ValueError, TypeError) as error:
             logger.warning("%s: no result (%s)", path, error)
     return records
@@ -160,8 +175,8 @@ def read(root: Path, dataset: Dataset | None = None) -> list[Record]:
 
 def _read_record(file: Any, dataset: Dataset | None) -> Record:
     attributes = file.attrs
-    if "annlib_record" in attributes:
-        return Record(**json.loads(attributes["annlib_record"]))
+    if OWN_ATTRIBUTE in attributes:
+        return Record(**json.loads(attributes[OWN_ATTRIBUTE]))
     if dataset is None or str(attributes["dataset"]) != dataset.name:
         raise ValueError("a result of ann-benchmarks, which needs its data set to have a recall")
     record = Record(

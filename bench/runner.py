@@ -105,12 +105,12 @@ def run(plan: Plan) -> Outcome:
             live: list[tuple[_Index, Worker]] = []
             for number, index in enumerate(group):
                 worker = stack.enter_context(Worker(folder / f"{number}.log", plan.threads))
-                with _failures(outcome, index):
+                with failures_of(outcome.failures, index.name):
                     _build(plan, dataset, index, worker)
                     live.append((index, worker))
             for turn in range(plan.runs):
                 for index, worker in [pair for pair in live if pair[0].name not in outcome.failures]:
-                    with _failures(outcome, index):
+                    with failures_of(outcome.failures, index.name):
                         _round(plan, dataset, limits, index, worker, folder, turn)
         for index in group:
             outcome.records += [record for record in index.records.values() if record.run_count == plan.runs]
@@ -128,12 +128,13 @@ def _indexes(plan: Plan) -> Iterator[_Index]:
 
 
 @contextlib.contextmanager
-def _failures(outcome: Outcome, index: _Index) -> Iterator[None]:
+def failures_of(failures: dict[str, str], name: str) -> Iterator[None]:
+    """Have the failure of a worker go into `failures`, under the name of its index."""
     try:
         yield
     except WorkerError as error:
-        outcome.failures[index.name] = str(error)
-        logger.warning("%s failed: %s", index.name, error)
+        failures[name] = str(error)
+        logger.warning("%s failed: %s", name, error)
 
 
 def _build(plan: Plan, dataset: Dataset, index: _Index, worker: Worker) -> None:

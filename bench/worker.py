@@ -11,11 +11,12 @@ import contextlib
 import gc
 import importlib.metadata
 import json
+import math
 import os
 import resource
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +35,9 @@ class Measurement:
     """One peer from its data to its measurements; the methods named like requests answer them."""
 
     def __init__(self) -> None:
-        self._peer: Peer
-        self._queries: Array
-        self._threads = 1
+        self.peer: Peer
+        self.queries: Array
+        self.threads = 1
 
     def build(
         self,
@@ -52,16 +53,16 @@ class Measurement:
         """Import the library, read the data, build: seconds, and the growth of this process to its peak."""
         description = Entry(**entry)
         cls, data = description.load(), read_hdf5(dataset)
-        self._threads = threads
-        self._peer = cls(data.metric, data.train.shape[1], threads, {**params, **description.fixed})
-        train, self._queries = (
+        self.threads = threads
+        self.peer = cls(data.metric, data.train.shape[1], threads, {**params, **description.fixed})
+        train, self.queries = (
             _as_taken(cls, v, data.metric, native) for v in (data.train, data.test[:queries])
         )
         del data
         baseline = _restart_peak()
-        with _thread_limit(threads):
+        with thread_limit(threads):
             start = time.perf_counter()
-            self._peer.build(train, report)
+            self.construct(train, report)
             seconds = time.perf_counter() - start
         peak = _peak_bytes() - baseline
         del train
@@ -69,17 +70,21 @@ class Measurement:
         return {
             "build_seconds": seconds,
             "peak_rss_bytes": max(0, peak),
-            "index_bytes": self._peer.index_bytes(),
-            "version": _version(description.requires),
+            "index_bytes": self.peer.index_bytes(),
+            "version": version(description.requires),
         }
+
+    def construct(self, train: Array, report: Report) -> None:
+        """Let the peer have its vectors."""
+        self.peer.build(train, report)
 
     def count(self, report: Report, *, search: list[Params], k: int) -> list[float | None]:
         """Distances per query at every setting, None where the library does not tell."""
         counts = []
-        with _thread_limit(1):
+        with thread_limit(1):
             for setting in search:
-                self._peer.set_search(**setting)
-                counts.append(self._peer.distance_computations(self._queries, k))
+                self.peer.set_search(**setting)
+                counts.append(self.peer.distance_computations(self.queries, k))
         return counts
 
     def round(
@@ -88,9 +93,9 @@ class Measurement:
         """Visit every setting once; ``out/<setting>-<mode>.npz`` takes its neighbours and times."""
         measure = {"single": self._single, "batch": self._batch}
         written = []
-        with _thread_limit(1):
+        with thread_limit(1):
             for number, setting in enumerate(search):
-                self._peer.set_search(**setting)
+                self.peer.set_search(**setting)
                 files = [str(Path(out, f"{number}-{mode}.npz")) for mode in modes]
                 for mode, file in zip(modes, files, strict=True):
                     cpu, start = time.process_time(), time.perf_counter()
@@ -102,25 +107,44 @@ class Measurement:
         return written
 
     def _single(self, k: int) -> tuple[Array, Array]:
-        """One query a call, as ann-benchmarks measures; seconds of every call."""
-        search_one, clock = self._peer.search_one, time.perf_counter
-        found, times = [], np.empty(len(self._queries))
-        for row, query in enumerate(self._queries):
-            start = clock()
-            ids = search_one(query, k)
-            times[row] = clock() - start
-            found.append(ids)
-        return _padded(found, k), times
+        return one_by_one(self.peer.search_one, ((query, k) for query in self.queries), k)
 
     def _batch(self, k: int) -> tuple[Array, Array]:
-        """All queries in one call; the seconds of one query are the mean."""
-        start = time.perf_counter()
-        found = self._peer.search(self._queries, k)
-        seconds = time.perf_counter() - start
-        return _padded(found, k), np.full(len(self._queries), seconds / max(1, len(self._queries)))
+        return together(self.peer.search, (self.queries, k), k)
 
 
-def _padded(found: Any, k: int) -> Array:
+def one_by_one(
+    search: Callable[..., Array], arguments: Iterable[tuple[Any, ...]], k: int, seconds: float = math.inf
+) -> tuple[Array, Array]:
+    """One query a call, as ann-benchmarks measures: row numbers (q, k), and seconds of every call.
+
+    Ends with the query during which `seconds` are over.
+    """
+    clock = time.perf_counter
+    found, times = [], []
+    end = clock() + seconds
+    for query in arguments:
+        start = clock()
+        ids = search(*query)
+        stop = clock()
+        times.append(stop - start)
+        found.append(ids)
+        if stop > end:
+            break
+    return padded(found, k), np.array(times)
+
+
+def together(
+    search: Callable[..., Sequence[Array] | Array], arguments: tuple[Any, ...], k: int
+) -> tuple[Array, Array]:
+    """All queries in one call; the seconds of one query are the mean."""
+    start = time.perf_counter()
+    found = search(*arguments)
+    seconds = time.perf_counter() - start
+    return padded(found, k), np.full(len(found), seconds / max(1, len(found)))
+
+
+def padded(found: Any, k: int) -> Array:
     result = np.full((len(found), k), -1, dtype=np.int64)
     for row, ids in zip(result, found, strict=True):
         row[: len(ids)] = ids
@@ -135,7 +159,7 @@ def _as_taken(cls: type[Peer], vectors: Array, metric: str, native: bool) -> Arr
     return np.ascontiguousarray(vectors, dtype=vectors.dtype if keep else np.float32)
 
 
-def _thread_limit(threads: int) -> Any:
+def thread_limit(threads: int) -> Any:
     """OpenMP and BLAS of every loaded library at `threads`, where threadpoolctl is there."""
     try:
         from threadpoolctl import threadpool_limits
@@ -166,17 +190,22 @@ def _restart_peak() -> int:
     return _status_bytes("VmRSS:") or _peak_bytes()
 
 
-def _version(module: str) -> str:
+def version(module: str) -> str:
+    """Of the package that brings `module`; "unknown" where none does."""
     names = importlib.metadata.packages_distributions().get(module, [])
     return next((importlib.metadata.version(name) for name in names), "unknown")
 
 
 def main() -> None:
-    """Answer requests until standard input ends."""
+    """Measure searches."""
+    serve(Measurement())
+
+
+def serve(measurement: object) -> None:
+    """Answer requests with the methods of `measurement` that they name, until standard input ends."""
     # Libraries print to file descriptor 1, so the answers get a descriptor that no library knows.
     with os.fdopen(os.dup(1), "w", buffering=1) as answers:
         os.dup2(2, 1)
-        measurement = Measurement()
 
         def report(done: int, total: int) -> None:
             print(json.dumps({"progress": [done, total]}), file=answers)

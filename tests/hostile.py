@@ -115,6 +115,16 @@ def known_ids(index: annlib.Index) -> list[object]:
     return [one for one in index.ids.tolist() if one in index]
 
 
+def through_subgraphs(index: annlib.HNSWIndex, queries: np.ndarray, filter: dict[str, object]) -> None:
+    """Of forged groups none may hold what is looked for."""
+    index.search(queries, 3, filter=filter, threads=1)
+    try:
+        index.search(queries, 3, filter=filter, plan="subgraph", threads=1)
+    except ValueError as error:
+        if "needs a filter index" not in str(error):
+            raise
+
+
 def use(index: annlib.Index, rng: np.random.Generator) -> None:
     """Everything that an index can do. What was forged may be nonsense, but may not crash."""
     dim = index.dim
@@ -130,6 +140,8 @@ def use(index: annlib.Index, rng: np.random.Generator) -> None:
             one = value[0] if isinstance(value, list) else value
             index.count({"$or": [{name: one}, *({name: None} for _ in range(some))]})
             index.count({"$and": [{name: {"$exists": True}}, {name: {"$ne": one}}]})
+        if isinstance(index, annlib.HNSWIndex):
+            through_subgraphs(index, queries, {name: one})
     ids = known_ids(index)
     repr(index), index.stats(), index.digest(), index.get(ids)
     if isinstance(index, annlib.HNSWIndex):
@@ -142,6 +154,8 @@ def use(index: annlib.Index, rng: np.random.Generator) -> None:
         except (KeyError, ValueError):  # a forged next id may be taken, or the last one
             break
         index.search(queries, 3, threads=1)
+        for name in index.filter_indexes() if isinstance(index, annlib.HNSWIndex) else ():
+            through_subgraphs(index, queries, {name: None})
         index.delete(added[rng.permutation(30)[:20]], threads=1)
         index.delete(known_ids(index)[: len(index) // 3], threads=1)
         for one in known_ids(index)[:1]:

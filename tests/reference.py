@@ -21,10 +21,13 @@ class SPANNInMemory(annlib.SPANNIndex):
 
     @classmethod
     def build(cls, vectors: Any, *args: Any, **options: Any) -> SPANNInMemory:
-        made = annlib.SPANNIndex.build.__func__(cls, None, vectors, *args, **options)
+        made = super().build(None, vectors, *args, **options)
         assert isinstance(made, SPANNInMemory)
         return made
 
+
+# As scripts of other processes know it.
+SPANNInMemory.__name__ = "SPANNIndex"
 
 INDEXES = (annlib.FlatIndex, annlib.HNSWIndex, SPANNInMemory)
 #: ef_construction of graphs over the demo set: enough, and half the time of the default.

@@ -213,3 +213,21 @@ def test_values_that_are_no_more_take_no_memory() -> None:
             range(10), vectors(10, 4), {"s": [f"{i}-{j}" * 20 for j in range(10)], "t": [[str(i)] * 20] * 10}
         )
     assert all(one["bytes"] < 1 << 20 for one in index.stats()["attributes"].values())
+
+
+@pytest.mark.parametrize("index_type", [annlib.FlatIndex, annlib.HNSWIndex])
+def test_attributes_of_codes_alone(index_type: type[annlib.Index], tmp_path: Path) -> None:
+    """They stay where the vectors go, through compaction, changes and files, and filter both kinds of search."""
+    train = vectors(2000, 32)
+    index = index_type.build(train, codec="int8", keep_vectors=False, attributes={"n": np.arange(2000)})
+    index.delete(np.arange(0, 2000, 2))
+    index.compact()
+    index.add(vectors(2, 32, seed=1), ids=[5000, 5001], attributes={"n": [5000, None]})
+    index.save(tmp_path / "x.ann")
+    for one in (index, annlib.load(tmp_path / "x.ann")):
+        assert held(one, [3, 1999, 5000, 5001])["n"] == [3, 1999, 5000, None]
+        ids, _ = one.search(train[:5], 10, filter=F.n < 40)
+        assert set(ids.ravel().tolist()) <= set(range(1, 40, 2))
+        for form in (F.n < 40, {"n": {"$lt": 40}}, "n < 40", np.arange(1, 40, 2), one.ids < 40):
+            _, found, _ = one.search_radius(train[0], np.inf, filter=form)
+            assert sorted(found.tolist()) == list(range(1, 40, 2))

@@ -140,6 +140,27 @@ def test_hdf5_brings_its_metric_and_queries(folder: Path, vectors: np.ndarray) -
         np.testing.assert_allclose(found["distances"], data.distances, atol=1e-5)
 
 
+def test_parquet_and_members_of_files(folder: Path, vectors: np.ndarray) -> None:
+    arrow = pytest.importorskip("pyarrow", reason="Parquet needs pyarrow")
+    from pyarrow import parquet
+
+    parquet.write_table(
+        arrow.table({"a": vectors.tolist(), "b": vectors[:, :5].tolist()}), folder / "v.parquet"
+    )
+    index = folder / "x.ann"
+    assert cli.main(["build", f"{folder / 'v.parquet'}::b", "-o", str(index)]) == 0
+    assert annlib.load(index).search(vectors[9, :5], 1).ids.tolist() == [9]
+
+
+def test_the_metric_of_a_member_is_its_files(folder: Path, vectors: np.ndarray) -> None:
+    pytest.importorskip("h5py", reason="HDF5 needs the extra annlib[data]")
+    datasets.write_hdf5(folder / "d.hdf5", datasets.make_dataset("d", vectors, vectors[:30], "angular", k=5))
+    index = folder / "x.ann"
+    assert cli.main(["build", f"{folder / 'd.hdf5'}::test", "-o", str(index)]) == 0
+    assert annlib.info(index)["metric"] == "cosine"
+    assert len(annlib.load(index)) == 30
+
+
 def test_info(built: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["info", str(built), "--json"]) == 0
     content = json.loads(capsys.readouterr().out)

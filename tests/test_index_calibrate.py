@@ -92,9 +92,9 @@ def test_stored_embeddings_stand_for_others(arxiv: Data) -> None:
         )
 
 
-@pytest.mark.parametrize("exact", [True, False])
+@pytest.mark.parametrize("plan", ["exact", "auto"])
 @pytest.mark.parametrize("codec", ["float32", "int8"])
-def test_what_is_left_out_is_not_found(codec: str, exact: bool) -> None:
+def test_what_is_left_out_is_not_found(codec: str, plan: str) -> None:
     """Nor what equals it; the others are, as by an index that has never held it."""
     train = vectors(3000, 16)
     train[1000:1200] = train[7]
@@ -102,13 +102,13 @@ def test_what_is_left_out_is_not_found(codec: str, exact: bool) -> None:
     index.delete(np.arange(2900, 3000))  # then walks test what they find
     core = index._core
     asked = np.append(core.bottom_ids()[::40], 1100)  # the last equals others
-    ids, distances, counts, _, _ = core.search_left_out(asked, 20, 200, 1, exact)
+    ids, distances, counts, _, _ = core.search_left_out(asked, 20, 200, None, None, None, 1, plan)
     assert (counts == 20).all()
     for one, found, far in zip(asked, ids, distances, strict=True):
         others = np.flatnonzero((train[:2900] != train[one]).any(axis=1))
         assert set(found) <= set(others.tolist())
         assert recall(far[None], nearest(train[others], train[one][None], "l2", 20)[1]) >= 0.9
-    _, _, counts, _, _ = core.search_left_out(asked, 2900, 10, 1, exact)
+    _, _, counts, _, _ = core.search_left_out(asked, 2900, 10, None, None, None, 1, plan)
     np.testing.assert_array_equal(counts, [(train[:2900] != train[one]).any(axis=1).sum() for one in asked])
 
 
@@ -193,3 +193,74 @@ def test_calibrations_are_kept_in_the_file(tmp_path: Path) -> None:
         assert ours.stats == theirs.stats
     assert loaded.search(queries).stats == index.search(queries).stats  # the target, too
     assert [loaded.calibrate(k=k) for k in (3, 10)] == told
+
+
+# -- under filters -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("layout", ["plain", "fused"])
+def test_targets_hold_under_filters(layout: str) -> None:
+    """With and against what lies near the query, and at random; where less passes, less effort does."""
+    rows, labels = clustered(14_000, 48, 20)
+    order = np.random.default_rng(3).permutation(len(rows))
+    rows, labels = rows[order], labels[order]
+    train, queries, own, theirs = rows[1000:], rows[:1000], labels[1000:], labels[:1000]
+    index = annlib.HNSWIndex.build(train, M=6, ef_construction=30, layout=layout, codec="int8")
+    told = index.calibrate(queries[::2])
+    assert list(told.filtered) == sorted(told.filtered) and len(told.filtered) == len(told.ef) * (
+        layout == "fused"
+    )
+    asked, theirs = queries[1:200:2], theirs[1:200:2]
+    random = np.random.default_rng(4).random(len(train))
+    buckets = {
+        "half": [random < 0.5] * len(asked),
+        "a fifth": [random < 0.2] * len(asked),
+        "near": [(own - label) % 20 < 6 for label in theirs],
+        "far": [(own - label - 1) % 20 < 12 for label in theirs],
+        "all but the nearest": [own != label for label in theirs],
+    }
+    for name, masks in buckets.items():
+        # Clusters apart from the query's own may be more than a walk finds, and this few are scanned.
+        plan = "walk" if name in ("half", "a fifth", "near") else "auto"
+        for target in (0.9, 0.95):
+            found = index.search(asked, 10, recall=target, filter=masks, plan=plan).distances
+            reached = [
+                recall(far[None], nearest(train[mask], query[None], "l2", 10)[1], 1e-5)
+                for far, query, mask in zip(found, asked, masks, strict=True)
+            ]
+            assert np.mean(reached) >= target - 1.5 * POINT, name
+    hops = [
+        index.search(asked, 10, filter=random < 0.2, plan="walk", **effort).stats["hops"]
+        for effort in ({"recall": 0.9}, {"ef_search": told.ef_for(0.9)})
+    ]
+    assert hops[0] < hops[1] if layout == "fused" else hops[0] == hops[1]
+
+
+def test_a_filter_is_calibrated_by_itself() -> None:
+    train, queries = vectors(12_000, 24), vectors(200, 24, seed=1)
+    index = annlib.HNSWIndex.build(train, M=6, ef_construction=30)
+    mask = train[:, 0] > 0
+    told = index.calibrate(queries, filter=mask)
+    assert index.stats()["calibrated_k"] == [] and told.filtered == ()
+    exact = nearest(train[mask], queries, "l2", 10)[1]
+    for ef, reached in zip(told.ef, told.recall, strict=True):
+        found = index.search(queries, 10, ef_search=ef, filter=mask).distances
+        assert recall(found, exact) == pytest.approx(reached, abs=0.01)
+    assert index.calibrate(filter=mask).recall[-1] >= 0.99  # by stored vectors
+    with pytest.raises(
+        ValueError, match="3 items pass the filter, which is too few to calibrate it for k = 10"
+    ):
+        index.calibrate(queries, filter=[1, 2, 3])
+    with pytest.raises(ValueError, match="no attribute 'year'"):
+        index.calibrate(queries, filter="year > 3")
+
+
+def test_calibrations_of_files_without_filters() -> None:
+    values = {"k": 10, "size": 100, "ef": [10, 20], "recall": [0.5, 0.9], "distances": [1, 2]}
+    old = annlib.calibration.Calibration.from_dict(values)
+    assert old.ef_for(0.9, filtered=True) == old.ef_for(0.9) == 20
+    new = annlib.calibration.Calibration.from_dict(values | {"filtered": [0.9, 0.95]})
+    assert (new.ef_for(0.9, filtered=True), new.ef_for(0.9)) == (10, 20)
+    assert annlib.calibration.Calibration.from_dict(new.as_dict()) == new
+    with pytest.raises(ValueError, match="do not fit"):
+        annlib.calibration.Calibration.from_dict(values | {"filtered": [0.9]})

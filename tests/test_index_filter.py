@@ -97,6 +97,38 @@ def test_one_filter_for_each_query(
     assert result.stats["distance_computations"] > 0
 
 
+def test_filters_of_a_batch_in_every_form_answer_in_the_order_of_the_queries(
+    kind: type[annlib.Index],
+) -> None:
+    """Some are equal, as objects, as texts or in what they say; masks and ids stand between them."""
+    train = vectors(2000, DIM)
+    index = kind.build(train, attributes={"size": np.arange(2000)})
+    queries = vectors(40, DIM, seed=3)
+    mask = np.arange(2000) % 3 == 0
+    shapes = [
+        annlib.F.size < 500,
+        "size < 500",
+        {"size": {"$lt": 500}},
+        index.compile("not size >= 500"),
+        None,
+        mask,
+        [5, 6, 7],
+        "size in (5, 6, 7)",
+    ]
+    each = [shapes[i] for i in np.random.default_rng(7).integers(0, len(shapes), len(queries))]
+    found = index.search(queries, k=K, filter=each, explain=True)
+    for i, one in enumerate(each):
+        alone = index.search(queries[i], k=K, filter=one, explain=True)
+        np.testing.assert_array_equal(found.ids[i], alone.ids)
+        np.testing.assert_array_equal(found.distances[i], alone.distances)
+        assert found.counts[i] == alone.counts
+        assert found.plan[i]["matches"] == alone.plan["matches"]
+    none = index.search(queries[:2], k=K, filter=[None, None])
+    np.testing.assert_array_equal(none.ids, index.search(queries[:2], k=K).ids)
+    with pytest.raises(ValueError, match="no attribute 'year'"):
+        index.search(queries[:3], k=K, filter=[mask, "year > 3", None])
+
+
 def test_string_ids(kind: type[annlib.FlatIndex], data: tuple[Array, Array]) -> None:
     train = data[0][:100]
     index = kind.build(train, ids=[f"n{i}" for i in range(100)])

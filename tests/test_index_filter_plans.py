@@ -62,8 +62,8 @@ def test_filters_for_and_against_the_query(
 
 def test_no_query_pays_for_those_before_it(index: annlib.HNSWIndex, points: Points) -> None:
     queries, mask = points[2], np.random.default_rng(2).random(N) < 0.7
-    alone = [index.search(query, 10, filter=mask) for query in queries]
-    together = index.search(queries, 10, filter=mask, threads=1)
+    alone = [index.search(query, 10, filter=mask, plan="walk") for query in queries]
+    together = index.search(queries, 10, filter=mask, plan="walk", threads=1)
     assert together.stats["distance_computations"] == sum(one.stats["distance_computations"] for one in alone)
     assert np.array_equal(together.ids, np.stack([one.ids for one in alone]))
 

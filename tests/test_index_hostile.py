@@ -29,8 +29,22 @@ def graph(**options: object) -> annlib.HNSWIndex:
     return index
 
 
+def filter_indexes() -> annlib.HNSWIndex:
+    """60 rows under labels and in windows, of which some have changed and some are gone."""
+    train = vectors(66, 4)
+    train[50:54] = train[3]
+    columns = {"s": [f"s{i % 3}" for i in range(66)], "n": [i * i for i in range(66)]}
+    index = annlib.HNSWIndex.build(train, attributes=columns, M=2)
+    index.create_filter_index("s", min_items=5)
+    index.create_filter_index("n", kind="range", min_items=5, memory_budget=1 << 20)
+    index.set_attributes({"s": ["s0"], "n": [7]}, ids=[1])
+    index.delete([30, 31, 3, 50])
+    return index
+
+
 INDEXES = {
     "graph": lambda: graph(),
+    "filter indexes": filter_indexes,
     "codes and strings": lambda: annlib.HNSWIndex.build(
         vectors(40, 12), ids=[f"s{i}" for i in range(40)], metric="cosine", codec="int8", M=2, target=0.9
     ),
@@ -121,6 +135,41 @@ def test_links_into_rows_that_are_free_or_twins() -> None:
         forged = base.copy()
         forged[node, 0] = target
         refuse(with_section(data, "graph.base", forged), "link")
+
+
+def test_filter_indexes_that_do_not_fit_together() -> None:
+    index = filter_indexes()
+    data = to_bytes(index)
+    assert {name: one["changes"] for name, one in index.filter_indexes().items()} == {"n": 5, "s": 5}
+
+    def forged(name: str, where: object, value: object) -> bytes:
+        values = section(data, name)
+        values[where] = value  # type: ignore[index]
+        return with_section(data, name, values)
+
+    slots = len(section(data, "table.ids"))
+    refuse(forged("filters", 0, 2), "no attribute")
+    refuse(forged("filters", 5, 0), "two filter indexes|needs int")
+    refuse(forged("filters", 6, 2), "no kind")
+    refuse(forged("filters", 6, 1), "needs int, float, date or datetime")
+    refuse(forged("filters", 2, 0), "no kind")
+    refuse(forged("filters", 4, 2**62), "no kind")
+    groups = section(data, "filter.0.groups")
+    size = int(groups[1] - groups[0])
+    for i in (0, 1):
+        refuse(forged(f"filter.{i}.members", 3, slots), "no slot")
+        refuse(forged(f"filter.{i}.changed", 1, 2**63), "of no slot")
+        refuse(forged(f"filter.{i}.groups", 0, 0), "ascend")
+        refuse(forged(f"filter.{i}.groups", 0, 10**6), "ascend")
+        refuse(forged(f"filter.{i}.groups", -1, 10**6), "differ")
+        refuse(forged(f"filter.{i}.ends", 1, 10**6), "ascend")
+        refuse(forged(f"filter.{i}.ends", -1, 10**6), "differ")
+        refuse(resized(data, {f"filter.{i}.links": 3}), "length")
+        for part in ("members", "changed", "open", "ends", "texts", "groups"):
+            refuse(resized(data, {f"filter.{i}.{part}": 1}), "length|differ|ascend|order")
+    refuse(forged("filter.0.links", (int(groups[0]), 0), size), "out of a sub-graph")
+    refuse(forged("filter.1.texts", 0, 255), "out of order")
+    refuse(resized(data, {"filters": 4}), "list of filter indexes")
 
 
 def test_values_that_are_no_numbers() -> None:

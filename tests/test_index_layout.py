@@ -211,6 +211,10 @@ def test_forged_codes_do_no_harm() -> None:
     for spread in (np.nan, np.inf, -1.0):
         with pytest.raises(annlib.CorruptIndexError, match="spread"):
             from_bytes(with_section(data, "graph.spread", np.array([spread], np.float32)))
+    mean = section(data, "graph.mean")
+    for wrong in (np.append(mean[:-1], 1.5), np.append(np.nan, mean[1:])):
+        with pytest.raises(annlib.CorruptIndexError, match="mean and share"):
+            from_bytes(with_section(data, "graph.mean", wrong.astype(np.float32)))
     with pytest.raises(annlib.CorruptIndexError, match="layout"):
         from_bytes(with_section(data, "graph.layout", np.array([7], np.uint8)))
 

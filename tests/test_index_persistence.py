@@ -218,7 +218,8 @@ def test_a_full_disk_leaves_the_old_file(
     (tmp_path / "size.ann").unlink()
     script = f"""
 import resource, sys, numpy, annlib
-index = annlib.{kind.__name__}.build(numpy.random.default_rng(0).standard_normal((3000, 40), dtype=numpy.float32))
+index = annlib.{kind.__name__}(40)
+index.add(numpy.random.default_rng(0).standard_normal((3000, 40), dtype=numpy.float32))
 digest = index.digest()
 resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, resource.RLIM_INFINITY))
 try:

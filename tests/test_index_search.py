@@ -215,7 +215,9 @@ def test_k_from_one_to_nearly_everything(kind: type[annlib.FlatIndex], k: int) -
     result = kind.build(train).search(queries, k=k, ef_search=1)
     assert_well_formed(result, k)
     assert (result.counts == k).all()
-    assert recall(result.distances, nearest(train, queries, "l2", k)[1]) >= (0.7 if k == 1 else 0.97)
+    # Graphs keep k candidates at least; of posting lists one is what was asked for.
+    enough = 0.7 if k == 1 or issubclass(kind, annlib.SPANNIndex) else 0.97
+    assert recall(result.distances, nearest(train, queries, "l2", k)[1]) >= enough
 
 
 def test_empty_index(kind: type[annlib.FlatIndex]) -> None:

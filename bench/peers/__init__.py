@@ -63,8 +63,13 @@ PEERS: Mapping[str, Entry] = {
 
 def select(names: Iterable[str]) -> tuple[list[str], list[str]]:
     """The installed and the missing ones of `names`; ValueError for a name that no peer has."""
+    return select_from(PEERS, names)
+
+
+def select_from(entries: Mapping[str, Entry], names: Iterable[str]) -> tuple[list[str], list[str]]:
+    """:func:`select` of other entries than ``PEERS``."""
     chosen = list(dict.fromkeys(names))
-    unknown = [name for name in chosen if name not in PEERS]
+    unknown = [name for name in chosen if name not in entries]
     if unknown:
-        raise ValueError(f"unknown peer {', '.join(unknown)}; there are {', '.join(PEERS)}")
-    return [n for n in chosen if PEERS[n].installed], [n for n in chosen if not PEERS[n].installed]
+        raise ValueError(f"unknown peer {', '.join(unknown)}; there are {', '.join(entries)}")
+    return [n for n in chosen if entries[n].installed], [n for n in chosen if not entries[n].installed]

@@ -80,5 +80,10 @@ def saved_bytes(save: Callable[[str], object]) -> int:
     """Size of what ``save(path)`` writes: a file or a folder."""
     with tempfile.TemporaryDirectory() as folder:
         save(os.path.join(folder, "index"))
-        files = (os.path.join(where, name) for where, _, names in os.walk(folder) for name in names)
-        return sum(map(os.path.getsize, files))
+        return files_bytes(folder)
+
+
+def files_bytes(folder: str) -> int:
+    """Size of all files under a folder."""
+    files = (os.path.join(where, name) for where, _, names in os.walk(folder) for name in names)
+    return sum(map(os.path.getsize, files))

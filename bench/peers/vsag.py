@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pyvsag
 
+from ..sweeps import Params
 from .base import Array, Peer, saved_bytes
 
 
@@ -18,8 +19,9 @@ class Vsag(Peer):
     It answers one query a call. Its file, and so its size here, is padded to blocks of 128 MiB.
     """
 
-    def build(self, train: Array, progress: Callable[[int, int], None]) -> None:
-        parameters = {
+    def description(self) -> Params:
+        """What pyvsag is to build or load."""
+        return {
             "dtype": "float32",
             "metric_type": self.metric,
             "dim": self.dim,
@@ -32,8 +34,10 @@ class Vsag(Peer):
                 "build_thread_count": self.threads,
             },
         }
+
+    def build(self, train: Array, progress: Callable[[int, int], None]) -> None:
         pyvsag.set_logger_off()
-        self._index = pyvsag.Index("hgraph", json.dumps(parameters))
+        self._index = pyvsag.Index("hgraph", json.dumps(self.description()))
         self._index.build(train.ravel(), np.arange(len(train), dtype=np.int64), len(train), self.dim)
 
     def set_search(self, **params: Any) -> None:

@@ -3,10 +3,12 @@
 #include <algorithm>
 #include <memory>
 #include <optional>
+#include <tuple>
 #include <utility>
 
 #include "bind/arrays.h"
 #include "bind/attributes.h"
+#include "bind/filter_indexes.h"
 #include "core/error.h"
 #include "flat/flat_index.h"
 #include "hnsw/hnsw_index.h"
@@ -20,24 +22,30 @@ using Release = py::gil_scoped_release;
 /// (distance computations, hops, rerank computations): the Python layer names them when it is asked.
 py::tuple tuple_of(const SearchCost& cost) { return py::make_tuple(cost.distances, cost.hops, cost.reranked); }
 
-/// The filter arguments of a search call, kept alive while it runs.
+/// The filters of a call, kept alive while it runs.
 class FilterArguments {
  public:
-  FilterArguments(std::optional<MaskArray> mask, std::optional<IdArray> ids, const std::optional<py::bytes>& expression)
-      : mask_(std::move(mask)), ids_(std::move(ids)) {
-    if (mask_) filter_ = RowFilter::mask({mask_->data(), static_cast<std::size_t>(mask_->size())});
-    if (ids_) filter_ = RowFilter::ids(span_of(*ids_));
-    if (expression) filter_ = RowFilter::expression(*expression);
+  FilterArguments() = default;
+  FilterArguments(std::optional<MaskArray> mask, std::optional<IdArray> ids,
+                  const std::optional<py::bytes>& expression) {
+    add(std::move(mask), std::move(ids), expression);
   }
-  const RowFilter* get() const { return filter_ ? &*filter_ : nullptr; }
+  /// One more, unless it is none.
+  void add(std::optional<MaskArray> mask, std::optional<IdArray> ids, const std::optional<py::bytes>& expression) {
+    if (mask) filters_.push_back(RowFilter::mask({mask->data(), static_cast<std::size_t>(mask->size())}));
+    if (ids) filters_.push_back(RowFilter::ids(span_of(*ids)));
+    if (expression) filters_.push_back(RowFilter::expression(*expression));
+    if (mask) arrays_.push_back(std::move(*mask));
+    if (ids) arrays_.push_back(std::move(*ids));
+  }
+  std::span<const RowFilter> get() const { return filters_; }
 
  private:
-  std::optional<MaskArray> mask_;
-  std::optional<IdArray> ids_;
-  std::optional<RowFilter> filter_;
+  std::vector<py::array> arrays_;
+  std::vector<RowFilter> filters_;
 };
 
-constexpr const char* kPlans[] = {"auto", "exact", "scan", "walk"};
+constexpr const char* kPlans[] = {"auto", "exact", "scan", "walk", "subgraph"};
 
 py::dict explained(const PlanReport& report) {
   constexpr double kMicro = 1e-3;
@@ -47,6 +55,9 @@ py::dict explained(const PlanReport& report) {
   result["matches"] = report.matches;
   result["estimated_scan_us"] = report.scan_cost * kMicro;
   result["estimated_walk_us"] = report.walk_cost * kMicro;
+  result["estimated_subgraph_us"] = report.subgraph_cost * kMicro;
+  result["subgraphs"] = report.subgraphs;
+  result["subgraph_items"] = report.subgraph_items;
   result["distance_computations"] = report.distances;
   result["hops"] = report.hops;
   result["rerank_computations"] = report.reranked;
@@ -57,7 +68,7 @@ Plan parse_plan(const std::string& name) {
   for (std::size_t i = 0; i < std::size(kPlans); ++i) {
     if (name == kPlans[i]) return static_cast<Plan>(i);
   }
-  throw ValueError("unknown plan '" + name + "'; there are: auto, exact, scan, walk");
+  throw ValueError("unknown plan '" + name + "'; there are: auto, exact, scan, walk, subgraph");
 }
 
 // One query of shape (dim,) gives ids and distances of shape (k,) and one count.
@@ -90,11 +101,28 @@ py::tuple search_with(const Index& index, const py::array& queries, const Search
 }
 
 // The call whose overhead is felt: a search may take no more than some microseconds.
-py::tuple search(const Index& index, const py::array& queries, std::size_t k, std::size_t ef,
+py::tuple search(const Index& index, const py::array& queries, std::size_t k, std::size_t ef, std::size_t ef_filtered,
                  std::optional<MaskArray> mask, std::optional<IdArray> ids, const std::optional<py::bytes>& expression,
                  int threads, const std::string& plan, bool explain) {
   const FilterArguments filter(std::move(mask), std::move(ids), expression);
-  return search_with(index, queries, {k, ef, filter.get(), threads, parse_plan(plan), {}}, explain);
+  return search_with(index, queries, {k, ef, ef_filtered, filter.get(), {}, threads, parse_plan(plan), {}}, explain);
+}
+
+using FilterTuple = std::tuple<std::optional<MaskArray>, std::optional<IdArray>, std::optional<py::bytes>>;
+
+py::tuple search_each(const Index& index, const py::array& queries, std::size_t k, std::size_t ef,
+                      std::size_t ef_filtered, const std::vector<FilterTuple>& each,
+                      const py::array_t<std::uint32_t>& filter_of, int threads, const std::string& plan, bool explain) {
+  FilterArguments filters;
+  for (const auto& [mask, ids, expression] : each) filters.add(mask, ids, expression);
+  const std::span of(filter_of.data(), static_cast<std::size_t>(filter_of.size()));
+  const std::size_t n = block_of(queries, "queries").count;
+  if (of.size() != n || filters.get().size() != each.size() ||
+      std::any_of(of.begin(), of.end(), [&](std::uint32_t f) { return f != kNoFilter && f >= each.size(); })) {
+    throw ValueError("filter_of must name one of " + std::to_string(each.size()) + " filters for each of " +
+                     std::to_string(n) + " queries");
+  }
+  return search_with(index, queries, {k, ef, ef_filtered, filters.get(), of, threads, parse_plan(plan), {}}, explain);
 }
 
 template <class T>
@@ -122,7 +150,7 @@ py::tuple search_radius(const Index& index, const py::array& queries, float radi
   RadiusResult result;
   {
     Release release;
-    result = index.search_radius(block, radius, {0, ef, filter.get(), threads, Plan::automatic, {}});
+    result = index.search_radius(block, radius, {0, ef, ef, filter.get(), {}, threads, Plan::automatic, {}});
   }
   return py::make_tuple(array_of(std::move(result.lims)), array_of(std::move(result.ids)),
                         array_of(std::move(result.distances)), tuple_of(result.cost));
@@ -132,7 +160,7 @@ std::size_t count(const Index& index, std::optional<MaskArray> mask, std::option
                   const std::optional<py::bytes>& expression) {
   const FilterArguments filter(std::move(mask), std::move(ids), expression);
   Release release;
-  return filter.get() == nullptr ? index.size() : index.count(*filter.get());
+  return filter.get().empty() ? index.size() : index.count(filter.get().front());
 }
 
 py::dict attributes(const Index& index, const IdArray& ids) {
@@ -198,10 +226,18 @@ py::array loaded(const HnswIndex& index, const IdArray& ids) {
   return out;
 }
 
-py::tuple search_left_out(const HnswIndex& index, const IdArray& ids, std::size_t k, std::size_t ef, int threads,
-                          bool exact) {
-  return search_with(index, index.keeps_vectors() ? get(index, ids) : loaded(index, ids),
-                     {k, ef, nullptr, threads, exact ? Plan::exact : Plan::automatic, span_of(ids)}, false);
+py::array vectors_of(const Index& index, const IdArray& ids) { return get(index, ids); }
+py::array vectors_of(const HnswIndex& index, const IdArray& ids) {
+  return index.keeps_vectors() ? get(index, ids) : loaded(index, ids);
+}
+
+template <class T>
+py::tuple search_left_out(const T& index, const IdArray& left_out, std::size_t k, std::size_t ef,
+                          std::optional<MaskArray> mask, std::optional<IdArray> ids,
+                          const std::optional<py::bytes>& expression, int threads, const std::string& plan) {
+  const FilterArguments filter(std::move(mask), std::move(ids), expression);
+  return search_with(index, vectors_of(index, left_out),
+                     {k, ef, ef, filter.get(), {}, threads, parse_plan(plan), span_of(left_out)}, false);
 }
 
 py::array_t<bool> contains(const Index& index, const IdArray& ids) {
@@ -316,8 +352,10 @@ void bind_indexes(py::module_& m) {
             index.compact(threads, report);
           },
           py::arg("threads"), py::arg("progress"))
-      .def("search", &search, py::arg("queries"), py::arg("k"), py::arg("ef"), py::arg("mask"), py::arg("ids"),
-           py::arg("expression"), py::arg("threads"), py::arg("plan"), py::arg("explain"))
+      .def("search", &search, py::arg("queries"), py::arg("k"), py::arg("ef"), py::arg("ef_filtered"), py::arg("mask"),
+           py::arg("ids"), py::arg("expression"), py::arg("threads"), py::arg("plan"), py::arg("explain"))
+      .def("search_each", &search_each, py::arg("queries"), py::arg("k"), py::arg("ef"), py::arg("ef_filtered"),
+           py::arg("filters"), py::arg("filter_of"), py::arg("threads"), py::arg("plan"), py::arg("explain"))
       .def("search_radius", &search_radius, py::arg("queries"), py::arg("radius"), py::arg("ef"), py::arg("mask"),
            py::arg("ids"), py::arg("expression"), py::arg("threads"))
       .def("get", &get, py::arg("ids"))
@@ -364,6 +402,11 @@ void bind_indexes(py::module_& m) {
       .def_property_readonly("list_size", [](const SpannIndex& index) { return index.params().list_size; })
       .def_property_readonly("replicas", [](const SpannIndex& index) { return index.params().replicas; })
       .def_property_readonly("seed", [](const SpannIndex& index) { return index.params().seed; })
+      .def(
+          "bottom_ids", [](const SpannIndex& index) { return ids_of<Index>(index, &Index::ids); }, "All ids.")
+      .def("search_left_out", &search_left_out<SpannIndex>, py::arg("left_out"), py::arg("k"), py::arg("ef"),
+           py::arg("mask"), py::arg("ids"), py::arg("expression"), py::arg("threads"), py::arg("plan"),
+           "search() with the vectors of these, each as though neither it nor what equals it were there.")
       .def("counts", [](const SpannIndex& index) {
         SpannIndex::Counts counts;
         {
@@ -381,8 +424,9 @@ void bind_indexes(py::module_& m) {
         return result;
       });
 
-  py::class_<HnswIndex, Index, std::shared_ptr<HnswIndex>>(m, "HnswIndex")
-      .def(py::init([](std::uint32_t dim, const std::string& dtype, const std::string& metric, std::uint32_t big_m,
+  py::class_<HnswIndex, Index, std::shared_ptr<HnswIndex>> hnsw(m, "HnswIndex");
+  bind_filter_indexes(hnsw);
+  hnsw.def(py::init([](std::uint32_t dim, const std::string& dtype, const std::string& metric, std::uint32_t big_m,
                        std::uint32_t ef_construction, const std::string& codec, std::uint64_t seed,
                        const std::string& layout, bool keep_vectors) {
              HnswParams params;
@@ -415,8 +459,8 @@ void bind_indexes(py::module_& m) {
           "bottom_ids", [](const HnswIndex& index) { return ids_of(index, &HnswIndex::bottom_ids); },
           "The ids of the items whose nodes are on the bottom layer alone, without the entry point.")
       .def(
-          "search_left_out", &search_left_out, py::arg("ids"), py::arg("k"), py::arg("ef"), py::arg("threads"),
-          py::arg("exact"),
+          "search_left_out", &search_left_out<HnswIndex>, py::arg("left_out"), py::arg("k"), py::arg("ef"),
+          py::arg("mask"), py::arg("ids"), py::arg("expression"), py::arg("threads"), py::arg("plan"),
           "search() with the vectors of some of bottom_ids(), each as though neither it nor what equals it were there.")
       .def(
           "repair",

@@ -10,11 +10,6 @@
 namespace annlib {
 namespace {
 
-// One rotation for all indexes: that it is random serves data that was not made with it in mind.
-constexpr std::uint64_t kRotationSeed = 0x5eed;
-// Four entries of at most so much fill a byte.
-constexpr float kQueryLevels = 63.0f;
-
 void scale(float* x, std::uint32_t n, float by) {
   for (std::uint32_t i = 0; i < n; ++i) x[i] *= by;
 }
@@ -23,10 +18,64 @@ void scale(float* x, std::uint32_t n, float by) {
 
 NeighbourCodes::NeighbourCodes(const Table& table, std::uint32_t width)
     : table_(&table),
-      rotation_(table.dim(), kRotationSeed),
-      blocks_((width + simd::kBlockRows - 1) / simd::kBlockRows) {}
+      rotation_(table.dim(), kSignRotationSeed),
+      blocks_((width + simd::kBlockRows - 1) / simd::kBlockRows),
+      mean_(table.dim()) {}
 
-simd::BlockQuery NeighbourCodes::prepare(const QueryView& query, QueryBuffer& buffer) const {
+void NeighbourCodes::learn(const Space& rows, std::span<const Slot> sample,
+                           std::span<const std::pair<Slot, Slot>> edges) {
+  if (by_product() || sample.empty()) return;
+  const std::uint32_t dim = table_->dim();
+  std::vector<float> row(dim), other(dim);
+  std::vector<double> sum(dim);
+  for (Slot slot : sample) {
+    rows.load(slot, row.data());
+    for (std::uint32_t i = 0; i < dim; ++i) sum[i] += row[i];
+  }
+  for (std::uint32_t i = 0; i < dim; ++i) mean_[i] = static_cast<float>(sum[i] / static_cast<double>(sample.size()));
+  // Of all shares the one that makes |u|^2 / |o-c|^2 least on average. Relative to |o-c|, for what would serve distant
+  // neighbours well, might drown the near ones of a dense region.
+  double along = 0, squares = 0;
+  for (const auto& [node, neighbour] : edges) {
+    rows.load(node, row.data());
+    rows.load(neighbour, other.data());
+    double product = 0, norm2 = 0, length2 = 0;
+    for (std::uint32_t i = 0; i < dim; ++i) {
+      const double c = row[i] - mean_[i], r = other[i] - row[i];
+      product += r * c;
+      norm2 += c * c;
+      length2 += r * r;
+    }
+    if (!(length2 > 0)) continue;
+    along += product / length2;
+    squares += norm2 / length2;
+  }
+  const double share = squares > 0 ? 1.0 + along / squares : 1.0;
+  const auto finite = [](float x) { return std::isfinite(x); };
+  if (std::isfinite(share) && std::all_of(mean_.begin(), mean_.end(), finite)) {
+    share_ = static_cast<float>(std::clamp(share, 0.0, 1.0));
+  } else {
+    std::fill(mean_.begin(), mean_.end(), 0.0f);
+    share_ = 1.0f;
+  }
+}
+
+std::vector<float> NeighbourCodes::params() const {
+  std::vector<float> params(mean_);
+  params.push_back(share_);
+  return params;
+}
+
+bool NeighbourCodes::restore(std::span<const float> params) {
+  const auto finite = [](float x) { return std::isfinite(x); };
+  if (params.size() != mean_.size() + 1 || !std::all_of(params.begin(), params.end(), finite)) return false;
+  if (!(params.back() >= 0 && params.back() <= 1)) return false;
+  mean_.assign(params.begin(), params.end() - 1);
+  share_ = params.back();
+  return true;
+}
+
+NeighbourCodes::Query NeighbourCodes::prepare(const QueryView& query, QueryBuffer& buffer) const {
   const simd::Kernels& k = simd::kernels();
   const std::uint32_t dim = table_->dim(), padded = rotation_.padded();
   float* wide = buffer.need_floats(dim + padded);
@@ -36,101 +85,85 @@ simd::BlockQuery NeighbourCodes::prepare(const QueryView& query, QueryBuffer& bu
     const float sum = k.norm2(wide, dim);
     if (sum > 0) scale(wide, dim, 1.0f / std::sqrt(sum));
   }
-  rotation_.apply(wide, rotated);
-  const float largest = k.max_abs(rotated, padded);
-  auto* tables = buffer.need<std::uint8_t>(5 * std::size_t{padded});
-  auto* levels = reinterpret_cast<std::int8_t*>(tables + 4 * std::size_t{padded});
-  const std::int32_t total = k.quantize_i8(rotated, padded, largest > 0 ? kQueryLevels / largest : 0.0f, levels);
-  // What a negative element adds where its bit is set is taken out everywhere: entries are never negative.
-  const std::int32_t below = k.sign_tables(levels, padded, tables);
-  // <s, Rq> = 2 (what set bits add) - (what all would add)
-  const float step = largest / kQueryLevels;
-  return {tables, padded / 4, 2.0f * step, step * static_cast<float>(2 * below - total)};
+  for (std::uint32_t i = 0; i < dim; ++i) wide[i] -= mean_[i];
+  const float plus = share_ < 1 ? part() * (1.0f - share_) * k.norm2(wide, dim) : 0.0f;
+  return {sign_query(rotation_, wide, rotated, buffer), share_, plus};
 }
 
-void NeighbourCodes::put_header(const float* center, std::byte* codes) const {
-  if (!by_product()) return;
-  const float norm2 = simd::kernels().norm2(center, table_->dim());
-  const float reciprocal = norm2 > 0 && std::isfinite(1.0f / norm2) ? 1.0f / norm2 : 0.0f;
-  std::memcpy(codes, &reciprocal, sizeof reciprocal);
-}
-
-bool NeighbourCodes::put(const Center& center, const float* vector, std::byte* block, std::uint32_t place,
-                         float* memory) const {
-  const simd::Kernels& k = simd::kernels();
-  const std::uint32_t dim = table_->dim(), padded = rotation_.padded();
-  float* residual = memory;
-  float* rotated = residual + dim;
-  auto* signs = reinterpret_cast<std::uint8_t*>(rotated + padded);
-  for (std::uint32_t i = 0; i < dim; ++i) residual[i] = vector[i] - center.vector[i];
-  rotation_.apply(residual, rotated);
-  const simd::SignSums sums = k.sign_codes(rotated, center.rotated, padded, signs);
-  const float norm2 = k.norm2(residual, dim);
-  const float factor = sums.magnitude > 0 ? norm2 / sums.magnitude : 0.0f;
-  float add, times;
-  if (by_product()) {
-    simd::Rows one;
-    one.data = reinterpret_cast<const std::byte*>(rotated);
-    one.dim = padded;
-    const simd::Scorer dot = k.scorer(simd::Op::dot, simd::Pair::f32_f32, simd::Tail::none);
-    dot.range({center.rotated, 0.0f, 1.0f}, one, 0, 1, &add);
-    add = factor * sums.other - add;
-    times = -factor;
-  } else {
-    const float part = table_->metric() == Metric::l2 ? 1.0f : 0.5f;
-    add = part * (norm2 + 2.0f * factor * sums.other);
-    times = -2.0f * part * factor;
+void NeighbourCodes::expect_query(const float* center, const float* residuals, std::uint32_t degree,
+                                  float* expected) const {
+  const std::uint32_t dim = table_->dim();
+  std::copy_n(center, dim, expected);
+  if (by_product()) return;
+  std::vector<float> weights(degree);
+  float sum = 0;
+  for (std::uint32_t j = 0; j < degree; ++j) {
+    const float length2 = simd::kernels().norm2(residuals + j * std::size_t{dim}, dim);
+    if (length2 > 0) weights[j] = 1.0f / length2;
+    sum += weights[j];
   }
-  const bool finite = std::isfinite(add) && std::isfinite(times);
-  auto* factors = reinterpret_cast<float*>(block);
-  factors[place] = finite ? add : std::numeric_limits<float>::lowest();
-  factors[simd::kBlockRows + place] = finite ? times : 0.0f;
-  std::byte* nibbles = block + simd::kBlockFactorBytes + place % 16;
-  const int shift = place < 16 ? 0 : 4;
-  for (std::uint32_t t = 0; t < padded / 4; ++t) nibbles[16 * t] |= std::byte(signs[t] << shift);
-  return finite;
-}
-
-void NeighbourCodes::clear(std::byte* block, std::uint32_t place) const {
-  auto* factors = reinterpret_cast<float*>(block);
-  factors[place] = 0;
-  factors[simd::kBlockRows + place] = 0;
-  std::byte* nibbles = block + simd::kBlockFactorBytes + place % 16;
-  const std::byte others = place < 16 ? std::byte{0xF0} : std::byte{0x0F};
-  for (std::uint32_t t = 0; t < rotation_.padded() / 4; ++t) nibbles[16 * t] &= others;
-}
-
-void NeighbourCodes::move(const std::byte* from, std::uint32_t from_place, std::byte* to,
-                          std::uint32_t to_place) const {
-  const auto* old = reinterpret_cast<const float*>(from);
-  const float add = old[from_place], times = old[simd::kBlockRows + from_place];
-  const std::byte* source = from + simd::kBlockFactorBytes + from_place % 16;
-  const int down = from_place < 16 ? 0 : 4, up = to_place < 16 ? 0 : 4;
-  std::byte* target = to + simd::kBlockFactorBytes + to_place % 16;
-  for (std::uint32_t t = 0; t < rotation_.padded() / 4; ++t) {
-    const std::byte code = source[16 * t] >> down & std::byte{15};
-    target[16 * t] = (target[16 * t] & std::byte(0xF0 >> up)) | code << up;
+  if (!(sum > 0 && std::isfinite(sum))) return;
+  for (std::uint32_t j = 0; j < degree; ++j) {
+    for (std::uint32_t i = 0; i < dim; ++i) expected[i] += weights[j] / sum * residuals[j * std::size_t{dim} + i];
   }
-  auto* factors = reinterpret_cast<float*>(to);
-  factors[to_place] = add;
-  factors[simd::kBlockRows + to_place] = times;
 }
 
 void NeighbourCodes::encode(const Space& rows, Slot node, const Slot* neighbours, std::uint32_t degree,
                             std::byte* codes, QueryBuffer& buffer) const {
-  const std::uint32_t dim = table_->dim();
-  float* vector = buffer.need_floats(2 * std::size_t{dim} + center_floats() + put_floats());
-  float* neighbour = vector + dim;
-  float* memory = neighbour + dim + center_floats();
-  rows.load(node, vector);
-  const Center around = center(vector, neighbour + dim);
+  const simd::Kernels& k = simd::kernels();
+  const std::uint32_t dim = table_->dim(), padded = rotation_.padded();
+  float* center = buffer.need_floats((degree + 2) * std::size_t{dim} + 2 * std::size_t{padded});
+  float* residuals = center + dim;
+  float* expected = residuals + degree * std::size_t{dim};  // g
+  float* rotated_expected = expected + dim;
+  float* rotated = rotated_expected + padded;
+  auto* signs = buffer.need<std::uint8_t>(padded / 4);
+  const simd::Scorer dot = k.scorer(simd::Op::dot, simd::Pair::f32_f32, simd::Tail::none);
+  const auto product = [&](const float* a, const float* b) {
+    simd::Rows one;
+    one.data = reinterpret_cast<const std::byte*>(b);
+    one.dim = dim;
+    float sum;
+    dot.range({a, 0.0f, 1.0f}, one, 0, 1, &sum);
+    return sum;
+  };
+  rows.load(node, center);
+  for (std::uint32_t j = 0; j < degree; ++j) {
+    float* residual = residuals + j * std::size_t{dim};
+    rows.load(neighbours[j], residual);
+    for (std::uint32_t i = 0; i < dim; ++i) residual[i] -= center[i];
+  }
+  for (std::uint32_t i = 0; i < dim; ++i) center[i] -= mean_[i];
+  expect_query(center, residuals, degree, expected);
+  rotation_.apply(expected, rotated_expected);
   std::fill_n(codes, bytes(), std::byte{0});
-  put_header(vector, codes);
   bool finite = true;
+  const float norm2 = product(center, center);
+  const float reciprocal = norm2 > 0 && std::isfinite(1.0f / norm2) ? 1.0f / norm2 : 0.0f;
+  if (by_product()) std::memcpy(codes, &reciprocal, sizeof reciprocal);
   for (std::uint32_t j = 0; j < degree; ++j) {
     std::byte* block = codes + header_bytes() + j / simd::kBlockRows * block_bytes();
-    rows.load(neighbours[j], neighbour);
-    finite &= put(around, neighbour, block, j % simd::kBlockRows, memory);
+    const std::uint32_t place = j % simd::kBlockRows;
+    float* u = residuals + j * std::size_t{dim};
+    const float along = product(u, center);
+    const float rest = by_product() ? -along * reciprocal : 1.0f - share_;
+    for (std::uint32_t i = 0; i < dim; ++i) u[i] += rest * center[i];
+    rotation_.apply(u, rotated);
+    const simd::SignSums sums = k.sign_codes(rotated, rotated_expected, padded, signs);
+    const float length2 = product(u, u);
+    const float factor = sums.magnitude > 0 ? length2 / sums.magnitude : 0.0f;
+    float add, times;
+    if (by_product()) {
+      add = factor * sums.other - along;
+      times = -factor;
+    } else {
+      // |o|^2 - b |c|^2, without the difference of two long vectors' lengths
+      const float lengths = length2 + share_ * (2.0f * product(u, center) - rest * norm2);
+      add = part() * (lengths + 2.0f * (factor * sums.other - product(u, expected)));
+      times = -2.0f * part() * factor;
+    }
+    finite &= std::isfinite(add) && std::isfinite(times);
+    store_sign_code(block, place, padded / 4, add, times, signs);
   }
   if (!finite) invalidate(codes);
 }

@@ -56,6 +56,17 @@ class Bitset {
     }
   }
 
+  /// The first set bit from `i` on, beginning again at 0 behind the last; there must be one.
+  std::size_t next(std::size_t i) const {
+    std::size_t w = i / 64;
+    std::uint64_t word = words_[w] & (~std::uint64_t{0} << (i % 64));
+    while (word == 0) {
+      w = w + 1 < words_.size() ? w + 1 : 0;
+      word = words_[w];
+    }
+    return w * 64 + static_cast<std::size_t>(std::countr_zero(word));
+  }
+
   /// Calls f(i) for each set bit, ascending.
   template <class F>
   void for_each(F&& f) const {

@@ -5,7 +5,7 @@
 namespace annlib {
 
 Passing FilterCache::evaluate(std::string_view encoded, const Table& table) {
-  const Expression expression = read_expression(encoded, table.columns());
+  Expression expression = read_expression(encoded, table.columns());
   std::string key = expression.key();
   const std::uint64_t version = table.version();
   {
@@ -15,9 +15,11 @@ Passing FilterCache::evaluate(std::string_view encoded, const Table& table) {
   ColumnOrders orders;
   gather_orders(expression, table, orders);
   auto slots = std::make_shared<const Bitset>(annlib::evaluate(expression, table, orders));
-  const Passing passing{slots, slots->count()};
+  const Passing passing{slots, slots->count(), std::make_shared<const Expression>(std::move(expression))};
   std::lock_guard guard(mutex_);
-  if (find(key, version) == nullptr) keep({std::move(key), version, passing});
+  // Who evaluates the same beside another takes what the first has kept, so that equal filters give one bitmap.
+  if (const Entry* entry = find(key, version)) return entry->passing;
+  keep({std::move(key), version, passing});
   return passing;
 }
 

@@ -19,8 +19,9 @@ namespace annlib {
 
 /// Live slots that pass a filter, and how many they are.
 struct Passing {
-  std::shared_ptr<const Bitset> slots;
+  std::shared_ptr<const Bitset> slots;  ///< nullptr: there is no filter, and all that lives passes
   std::size_t count = 0;
+  std::shared_ptr<const Expression> expression;  ///< nullptr where the filter is none over attributes
 };
 
 /// Evaluates expressions over the columns of a table that changes, and keeps what it may need again: bitmaps by normal

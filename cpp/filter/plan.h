@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 
@@ -8,9 +9,10 @@ namespace annlib {
 /// How a search is answered; the first is a request to choose.
 enum class Plan : std::uint8_t {
   automatic,
-  exact,  ///< all that passes by the stored vectors
-  scan,   ///< all that passes by codes, and by the stored vectors what may be among the results
-  walk,   ///< through the graph
+  exact,     ///< all that passes by the stored vectors
+  scan,      ///< all that passes by codes, and by the stored vectors what may be among the results
+  walk,      ///< through the graph
+  subgraph,  ///< through graphs over what has certain values (cpp/hnsw/filter_index.h), which hold all that passes
 };
 
 /// What became of one query.
@@ -18,14 +20,23 @@ struct PlanReport {
   Plan plan = Plan::exact;  ///< that gave the results
   bool switched = false;    ///< a walk was begun and given up
   std::uint64_t matches = 0;
-  double scan_cost = 0, walk_cost = 0;  ///< estimated, in nanoseconds; 0 where there was nothing to choose
+  /// Estimated, in nanoseconds; 0 where there was nothing to choose.
+  double scan_cost = 0, walk_cost = 0, subgraph_cost = 0;
+  std::uint64_t subgraphs = 0, subgraph_items = 0;  ///< that hold all that passes, and what they hold
   std::uint64_t distances = 0, hops = 0, reranked = 0;
 };
 
 /// What the parts of a search cost on the index at hand, in nanoseconds.
 struct PlanCosts {
-  double hop = 0;    ///< a node expanded by a walk
-  double match = 0;  ///< an item scored by a scan over those that pass
+  double hop = 0;     ///< a node expanded by a walk
+  double match = 0;   ///< an item scored by a scan over those that pass
+  double shared = 0;  ///< the same once it is at hand, among many queries that are scanned for together
+  double nodes = 0;   ///< not a time: how many nodes that pass a walk expands for each of its ef
+
+  /// What one of so many queries pays, if a scan answers them together: for getting at an item, its share.
+  PlanCosts shared_by(std::size_t queries) const {
+    return {hop, shared + std::max(match - shared, 0.0) / static_cast<double>(queries), shared, nodes};
+  }
 };
 
 /// How a search under a filter is answered: by a scan of all that passes, or by a walk through the graph that keeps

@@ -28,7 +28,7 @@ RowFilter RowFilter::expression(std::string encoded) {
 Passing RowFilter::evaluate(const Table& table, FilterCache& cache) const {
   if (form_ == Form::expression) return cache.evaluate(encoded_, table);
   auto slots = std::make_shared<const Bitset>(rows_of(table));
-  return {slots, slots->count()};
+  return {slots, slots->count(), nullptr};
 }
 
 Bitset RowFilter::rows_of(const Table& table) const {

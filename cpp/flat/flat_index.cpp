@@ -167,34 +167,25 @@ void FlatIndex::append_sections(storage::SectionList& sections) const {
   if (state_->codes) append_codes(*state_->codes, sections);
 }
 
-// The codes to look at before the vectors, or nullptr.
-const CodeSpace* FlatIndex::codes_for(const SearchRequest& request) const {
-  return !state_->table.keeps_rows() || request.plan == Plan::exact || state_->table.live() < kCodedFrom ? nullptr
-                                                                                                         : codes();
+ScanSpaces FlatIndex::scan_spaces(const SearchRequest& request, const Bitset*) const {
+  const Table& table = state_->table;
+  const bool coded = table.keeps_rows() && request.plan != Plan::exact && table.live() >= kCodedFrom;
+  return {coded ? codes() : nullptr, &truth()};
 }
 
-PlanReport FlatIndex::search_one(const QueryView& query, const SearchRequest& request, const Bitset* passing,
-                                 std::size_t, Scratch& s) const {
-  const Table& table = state_->table;
-  const Bitset& slots = passing != nullptr ? *passing : table.alive_bits();
-  if (request.plan == Plan::walk)
-    throw ValueError("plan 'walk': a flat index has no graph; its plans are auto, exact, scan");
-  PlanReport report;
-  if (const CodeSpace* codes = codes_for(request)) {
-    coded_search(*codes, table, query, request.k, slots, s);
-    report.plan = Plan::scan;
-  } else {
-    exact_search(truth(), query, request.k, slots, s);
+bool FlatIndex::search_one(const QueryView&, const SearchRequest& request, const Passing&, std::size_t, Scratch&,
+                           PlanReport&) const {
+  if (request.plan == Plan::walk || request.plan == Plan::subgraph) {
+    throw ValueError(std::string("plan '") + (request.plan == Plan::walk ? "walk" : "subgraph") +
+                     "': a flat index has no graph; its plans are auto, exact, scan");
   }
-  return report;
+  return false;
 }
 
 void FlatIndex::radius_one(const QueryView& query, float radius, const SearchRequest& request, const Bitset* passing,
                            std::size_t, Scratch& s) const {
-  const Table& table = state_->table;
-  const Bitset& slots = passing != nullptr ? *passing : table.alive_bits();
-  if (const CodeSpace* codes = codes_for(request)) return coded_radius(*codes, table, query, radius, slots, s);
-  exact_radius(truth(), query, radius, slots, s);
+  const Bitset& slots = passing != nullptr ? *passing : state_->table.alive_bits();
+  scan_radius(scan_spaces(request, passing), query, radius, slots, s);
 }
 
 }  // namespace annlib

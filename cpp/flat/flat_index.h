@@ -32,8 +32,9 @@ class FlatIndex final : public Index {
               const Progress& progress) override;
   void erase(std::span<const Slot> slots, int threads) override;
   void rebuild(int threads, const Progress& progress) override;
-  PlanReport search_one(const QueryView& query, const SearchRequest& request, const Bitset* passing,
-                        std::size_t matches, Scratch& s) const override;
+  bool search_one(const QueryView& query, const SearchRequest& request, const Passing& filter, std::size_t together,
+                  Scratch& s, PlanReport& report) const override;
+  ScanSpaces scan_spaces(const SearchRequest& request, const Bitset* passing) const override;
   void radius_one(const QueryView& query, float radius, const SearchRequest& request, const Bitset* passing,
                   std::size_t matches, Scratch& s) const override;
   std::string kind() const override { return "flat"; }
@@ -55,7 +56,6 @@ class FlatIndex final : public Index {
   }
   std::unique_ptr<State> make_state() const;
   std::unique_ptr<CodeSpace> make_codes(const Table& table, bool alone) const;
-  const CodeSpace* codes_for(const SearchRequest& request) const;
   void retrain(std::span<const Slot> fresh, std::span<const std::int64_t> ids, bool drop, int threads);
 
   std::string codec_asked_;

@@ -32,19 +32,33 @@ struct SearchCost {
   }
 };
 
+/// One of the queries that a scan answers together.
+struct ScannedQuery {
+  QueryBuffer query, row;
+  Scan first, exact;               ///< what all rows are scored by, and what results are; the same without codes
+  std::vector<Candidate> waiting;  ///< by codes, near enough for their exact distances
+  TopK nearest;
+  SearchCost cost;
+};
+
 /// Everything one search writes to; pooled and reused, so that a query allocates nothing.
 struct Scratch {
   Pool pool;
   Visited visited;
   QueryBuffer query, row, tables;
   std::vector<Slot> slots;  ///< what is about to be scored
+  std::vector<Slot> rows;   ///< of MemberScan and of scans: whose rows are scored
   std::vector<float> distances;
   Frontier frontier;
   std::vector<float> least;         ///< of KthDistance
+  std::vector<Slot> seeds;          ///< where a walk begins besides
   std::vector<Candidate> expanded;  ///< by walk_codes(): the nodes whose distances it knows
   std::vector<Candidate> found;
   TopK nearest;
   SearchCost cost;
+  std::vector<ScannedQuery> scanned;  ///< of a scan for several queries, and what its kernel takes and gives
+  std::vector<simd::Query> queries;
+  std::vector<float> limits, scores;
 
   void need(std::size_t n) {
     if (slots.size() < n) {
@@ -63,8 +77,8 @@ struct AcceptAll {
 };
 
 /// Begins a search of a layer at `start`: pool and visited must be fresh.
-template <class Accept>
-void enter(const Scan& scan, Slot start, const Accept& accept, Scratch& s) {
+template <class Scorer, class Accept>
+void enter(const Scorer& scan, Slot start, const Accept& accept, Scratch& s) {
   if (!s.visited.insert(start)) return;
   float distance;
   scan.score(&start, 1, &distance);
@@ -74,11 +88,11 @@ void enter(const Scan& scan, Slot start, const Accept& accept, Scratch& s) {
 }
 
 /// Expands a node by scoring those of its neighbours that were not seen before. `accept(slot)` tells whether a node may
-/// be a result; nodes that may not are walked over.
-template <class Accept>
+/// be a result; nodes that may not are walked over. A Scorer is a Scan, or scores as one.
+template <class Accept, class Scorer = Scan>
 class ScoreLinks {
  public:
-  ScoreLinks(const Layer& layer, const Scan& scan, const Accept& accept)
+  ScoreLinks(const Layer& layer, const Scorer& scan, const Accept& accept)
       : layer_(layer), scan_(scan), accept_(accept) {}
 
   void operator()(Candidate node, Scratch& s) const {
@@ -102,7 +116,7 @@ class ScoreLinks {
 
  private:
   const Layer& layer_;
-  const Scan& scan_;
+  const Scorer& scan_;
   const Accept& accept_;
 };
 

@@ -23,6 +23,35 @@ struct Reach {
   float bound(float kth) const { return (kth > 0 ? kth * times : kth) + plus; }
 };
 
+/// How much of the difference between the efforts among a quarter and among all it takes where `share` passes.
+inline float breadth(float share) {
+  constexpr float kNarrow = 0.25f;
+  return std::clamp((share - kNarrow) / (1.0f - kNarrow), 0.0f, 1.0f);
+}
+
+/// The reach of a walk under a filter. The more failing nodes a walk passes over, the more of what is near it comes by,
+/// and the less far it has to go beyond the k-th for the same recall: `narrow` is enough where a random quarter passes
+/// or less, `wide` where all does. What counts is how many pass around the query, which the walk finds out; and how
+/// many do of all, for where these lie apart from the query, few are come by however many fail.
+class LocalReach {
+ public:
+  LocalReach(const Reach& wide, const Reach& narrow, float share) : wide_(wide), narrow_(narrow), share_(share) {}
+
+  Reach at(std::size_t passed, std::size_t expanded) const {
+    const float part = breadth(std::max(share_, static_cast<float>(passed) / static_cast<float>(expanded)));
+    const auto mix = [part](auto narrow, auto wide) {
+      return static_cast<float>(narrow) + part * (static_cast<float>(wide) - static_cast<float>(narrow));
+    };
+    return {mix(narrow_.times, wide_.times), mix(narrow_.plus, wide_.plus),
+            static_cast<std::size_t>(mix(narrow_.least, wide_.least)), wide_.most};
+  }
+  std::size_t most() const { return wide_.most; }
+
+ private:
+  Reach wide_, narrow_;
+  float share_;
+};
+
 /// The k least of the distances seen so far.
 class KthDistance {
  public:
@@ -48,11 +77,13 @@ class KthDistance {
 /// not end with the ef-th estimate but at a reach beyond the k-th distance: hard queries then walk on longer than easy
 /// ones, which at equal mean recall takes a tenth to a fifth fewer steps.
 ///
+/// The walk begins at `start`, and goes on to s.seeds where these are near enough.
 /// Leaves the nodes expanded, with their distances and whether they pass, in s.expanded. s.visited must be fresh.
 /// `patience` as in beam_search().
 template <class Accept, class Patience>
-bool walk_codes(const Layer& layer, const NeighbourCodes& codes, const simd::BlockQuery& query, const Scan& scan,
-                Slot start, std::size_t k, Reach reach, const Accept& accept, const Patience& patience, Scratch& s) {
+bool walk_codes(const Layer& layer, const NeighbourCodes& codes, const NeighbourCodes::Query& query, const Scan& scan,
+                Slot start, std::size_t k, const LocalReach& local, const Accept& accept, const Patience& patience,
+                Scratch& s) {
   const simd::ScanBlock scan_block = simd::kernels().scan_block;
   const auto offer = [&](float estimate, Slot slot) {
     if (!s.visited.contains(slot)) s.frontier.push(estimate, slot);
@@ -74,6 +105,10 @@ bool walk_codes(const Layer& layer, const NeighbourCodes& codes, const simd::Blo
     }
     return kNoSlot;
   };
+  s.need(s.seeds.size());
+  scan.score(s.seeds.data(), s.seeds.size(), s.distances.data());
+  s.cost.distances += s.seeds.size();
+  for (std::size_t i = 0; i < s.seeds.size(); ++i) offer(s.distances[i], s.seeds[i]);
   const std::size_t third = (layer.stride * sizeof(Slot) + 191) / 192 * 64;
   std::size_t passed = 0;
   s.visited.insert(start);
@@ -91,21 +126,22 @@ bool walk_codes(const Layer& layer, const NeighbourCodes& codes, const simd::Blo
     const bool passes = accept(node);
     passed += passes;
     s.expanded.emplace_back(distance, node, passes);
-    if (passed >= reach.most) break;
+    if (passed >= local.most()) break;
     if (passes) {
       kth.push(distance);
+      const Reach reach = local.at(passed, s.expanded.size());
       if (passed >= reach.least) bound = reach.bound(kth.value());
     }
     ask(1);
     const Slot* links = layer.links(node);
     const std::byte* block = layer.codes(node);
     if (NeighbourCodes::valid(block)) {
-      const float lean = codes.lean(block, distance);
+      const float base = query.base(distance), lean = codes.lean(block, distance);
       block += codes.header_bytes();
       for (std::uint32_t first = 0; first < layer.width; first += simd::kBlockRows, block += codes.block_bytes()) {
         alignas(64) float estimates[simd::kBlockRows];
         s.cost.estimates += simd::kBlockRows;
-        std::uint32_t near = scan_block(query, block, distance, lean, bound, estimates);
+        std::uint32_t near = scan_block(query.tables, block, base, lean, bound, estimates);
         for (; near != 0; near &= near - 1) {
           const auto i = static_cast<std::uint32_t>(std::countr_zero(near));
           if (first + i >= layer.width || links[first + i] == kNoSlot) break;

@@ -177,6 +177,7 @@ std::unique_ptr<HnswState> build_state(const HnswParams& params, const std::stri
   build_layers(state->graph, nodes, 0, grower);
   connect(state->graph, state->nodes, space, params.ef_construction, publish);
   if (state->neighbour_codes) {
+    state->learn_neighbours(nodes);
     state->encode_neighbours(nodes, threads, publish);
     state->measure_spread(space, nodes);
     state->graph.track_changes();

@@ -3,6 +3,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <shared_mutex>
 #include <string>
@@ -51,6 +52,18 @@ class HnswIndex final : public Index {
   /// compact() makes a graph without them. ValueError as search() has it, and for k.
   RepairCounts repair(const VectorBlock& queries, std::size_t k, int threads, const Progress& progress);
 
+  /// Builds sub-graphs for searches under filters on an attribute (hnsw/filter_index.h), in the place of those that are
+  /// there. They follow all later changes. ValueError for an attribute that there is not, or whose type the kind lacks.
+  void create_filter_index(const std::string& column, const FilterIndexParams& what, int threads);
+  /// ValueError if there is none.
+  void drop_filter_index(const std::string& column);
+  struct FilterIndexStats {
+    FilterIndexParams params;
+    std::size_t subgraphs = 0, members = 0, bytes = 0;
+    std::uint64_t changes = 0;
+  };
+  std::map<std::string, FilterIndexStats> filter_indexes() const;
+
   /// CorruptError for whatever in the file does not fit together.
   static std::unique_ptr<HnswIndex> open(const std::shared_ptr<const storage::Container>& file);
 
@@ -62,8 +75,11 @@ class HnswIndex final : public Index {
               const Progress& progress) override;
   void erase(std::span<const Slot> slots, int threads) override;
   void rebuild(int threads, const Progress& progress) override;
-  PlanReport search_one(const QueryView& query, const SearchRequest& request, const Bitset* passing,
-                        std::size_t matches, Scratch& s) const override;
+  void note_attributes(std::span<const Slot> slots, const Columns& columns) override;
+  void follow_attributes() override;
+  bool search_one(const QueryView& query, const SearchRequest& request, const Passing& filter, std::size_t together,
+                  Scratch& s, PlanReport& report) const override;
+  ScanSpaces scan_spaces(const SearchRequest& request, const Bitset* passing) const override;
   void radius_one(const QueryView& query, float radius, const SearchRequest& request, const Bitset* passing,
                   std::size_t matches, Scratch& s) const override;
   std::string kind() const override { return "hnsw"; }
@@ -73,21 +89,31 @@ class HnswIndex final : public Index {
  private:
   void restore(const std::shared_ptr<const storage::Container>& file, Slot entry);
   // search.cpp
+  struct Effort {
+    std::size_t ef, ef_filtered;
+    float share;  ///< of the items that pass
+  };
+  /// What a walk is expected to take of both, which it finds out as it goes.
+  double expected(const Effort& effort) const;
   template <class Accept, class Patience>
   bool walk(const Scan& scan, Slot left_out, const Accept& accept, const Patience& patience, Scratch& s) const;
   template <class Accept, class Patience>
-  bool walk_fused(const QueryView& query, const Scan& scan, Slot left_out, std::size_t k, std::size_t ef,
+  bool walk_fused(const QueryView& query, const Scan& scan, Slot left_out, std::size_t k, const Effort& effort,
                   const Accept& accept, const Patience& patience, Scratch& s) const;
   template <class Accept, class Patience>
-  bool walk_nearest(const QueryView& query, Slot left_out, std::size_t k, std::size_t ef, const Accept& accept,
+  bool walk_nearest(const QueryView& query, Slot left_out, std::size_t k, const Effort& effort, const Accept& accept,
                     const Patience& patience, Scratch& s) const;
-  /// How many nodes that pass a walk expands: over codes, which show more of what lies ahead, half as many.
-  double wanted(std::size_t ef) const {
-    return state_->neighbour_codes != nullptr ? 0.5 * static_cast<double>(ef) : static_cast<double>(ef);
-  }
+  template <class Accept, class Patience>
+  bool walk_subgraphs(const FilterCover& cover, const Scan& scan, std::size_t ef, const Accept& accept,
+                      const Patience& patience, Scratch& s) const;
+  template <class Accept>
+  bool by_subgraphs(const QueryView& query, const SearchRequest& request, const Passing& filter, const Effort& effort,
+                    std::size_t together, std::size_t k, const Accept& accept, PlanReport& report, Scratch& s) const;
+  void choose_seeds(const Bitset* passing, Scratch& s) const;
   /// Measured at the first search that has a choice.
   PlanCosts plan_costs() const;
   PlanCosts measure_costs() const;
+  double hop_cost(const FilterIndex& index) const;
   template <class Accept>
   void collect(std::size_t k, const Accept& accept, Scratch& s) const;
   void rerank(const QueryView& query, std::size_t k, float margin, std::span<const Candidate> candidates,
@@ -117,6 +143,10 @@ class HnswIndex final : public Index {
   void refresh_codes(int threads);
   void probe_sample(std::size_t changes, int threads);
   Grower::Publish publisher();
+  // filter_indexes.cpp
+  void note_change(FilterIndex& index, Slot slot);
+  void mend_filter_indexes(int threads);
+  std::unique_ptr<FilterIndex> renewed(const std::string& name, const HnswState& state, int threads) const;
   // repair.cpp
   std::vector<Neighbourhood> neighbourhoods(const VectorBlock& queries, std::size_t k, int threads,
                                             const Progress& progress) const;

@@ -51,6 +51,7 @@ void HnswIndex::maintain(std::size_t changes, int threads) {
     changes_since_mended_ = 0;
   }
   refresh_codes(threads);
+  mend_filter_indexes(threads);
 }
 
 // Lists that changed are walked by distances until their codes fit again.

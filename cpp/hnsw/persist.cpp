@@ -27,7 +27,10 @@ void HnswIndex::append_sections(SectionList& sections) const {
   append_table(state.table, sections);
   if (state.codes) append_codes(*state.codes, sections);
   sections.add("graph.base", ElementType::u32, {n, state.graph.stride()}, state.graph.base().bytes());
-  if (state.neighbour_codes) sections.add_copy("graph.spread", ElementType::f32, std::vector<float>{state.spread});
+  if (state.neighbour_codes) {
+    sections.add_copy("graph.spread", ElementType::f32, std::vector<float>{state.spread});
+    sections.add_copy("graph.mean", ElementType::f32, state.neighbour_codes->params());
+  }
   sections.add("graph.at", ElementType::u32, {n}, state.graph.at().bytes());
   sections.add("graph.level", ElementType::u8, {n}, state.graph.levels().bytes());
   sections.add("graph.upper", ElementType::u32, {state.graph.upper().size() / params_.m, params_.m},
@@ -38,6 +41,7 @@ void HnswIndex::append_sections(SectionList& sections) const {
     twins.push_back(twin);
   }
   sections.add_copy("graph.twins", ElementType::u32, twins);
+  append_filter_indexes(state.filter_indexes, state.table.columns(), sections);
 }
 
 std::unique_ptr<HnswIndex> HnswIndex::open(const std::shared_ptr<const Container>& file) {
@@ -117,8 +121,14 @@ void HnswIndex::restore(const std::shared_ptr<const Container>& file, Slot entry
       throw CorruptError("the spread of distances is not a number");
     }
     state.spread = spread[0];
+    // Files from before it was learnt have codes relative to 0.
+    if (file->find("graph.mean") != nullptr &&
+        !state.neighbour_codes->restore(storage::read_vector<float>(*file, "graph.mean", ElementType::f32))) {
+      throw CorruptError("what the neighbours' codes are relative to is no mean and share");
+    }
     state.graph.track_changes();
   }
+  state.filter_indexes = restore_filter_indexes(file, state.table.columns(), 2 * params_.m);
 }
 
 CodecChoice HnswIndex::codec() const {

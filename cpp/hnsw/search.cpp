@@ -1,10 +1,14 @@
 #include <algorithm>
 #include <chrono>
 #include <limits>
+#include <optional>
+#include <string>
 
+#include "core/error.h"
 #include "core/random.h"
 #include "filter/plan.h"
 #include "graph/code_walk.h"
+#include "graph/subgraph.h"
 #include "hnsw/hnsw_index.h"
 
 namespace annlib {
@@ -14,8 +18,16 @@ namespace {
 constexpr std::size_t kRerankGroup = 4;
 // A radius that takes in more than this is answered by a scan: a sorted pool is no place for so many.
 constexpr std::size_t kWalkedBall = 4096;
+// A walk under a filter begins at so many places where something passes.
+constexpr std::uint64_t kSeeds = 16;
 // Of so few items for each candidate that a walk would keep, a scan is as fast.
 constexpr std::size_t kScanned = 24;
+
+// What is kept by the walk through a sub-graph. Labels go along with where vectors lie, and what a filter asks for
+// often lies elsewhere than the query: there a walk needs more effort for the same recall (docs/performance.md).
+std::size_t effort_of(const FilterIndex& index, std::size_t ef) {
+  return index.params.kind == FilterIndexKind::label ? 2 * ef : ef;
+}
 
 /// Nodes of which the item or one of its twins may be a result.
 class AcceptSlots {
@@ -39,43 +51,97 @@ struct AcceptEvery : AcceptAll {
   bool item(Slot) const { return true; }
 };
 
+// How walks and scans are timed, of which the median counts.
+constexpr std::size_t kTimed = 16, kTimedScan = 256, kTimedTogether = 16, kTimedEf = 64;
+
+using Clock = std::chrono::steady_clock;
+
+double since(Clock::time_point begin) { return std::chrono::duration<double, std::nano>(Clock::now() - begin).count(); }
+
+double median(std::vector<double>& times) {
+  const auto middle = times.begin() + static_cast<std::ptrdiff_t>(times.size() / 2);
+  std::nth_element(times.begin(), middle, times.end());
+  return *middle;
+}
+
 }  // namespace
 
 // Timed on this machine, this index and the state of its memory: what a walk and a scan of random items take.
 PlanCosts HnswIndex::measure_costs() const {
-  constexpr std::size_t kWalks = 16, kScans = 256, kWalkedFor = 64;
-  using Clock = std::chrono::steady_clock;
-  const auto since = [](Clock::time_point begin) {
-    return std::chrono::duration<double, std::nano>(Clock::now() - begin).count();
-  };
   const HnswState& state = *state_;
   Scratch s;
-  s.need(kScans);
-  std::vector<double> hops, matches;
+  s.need(kTimedScan);
+  std::vector<double> hops, matches, shared;
+  std::uint64_t walked = 0;
   std::vector<float> vector(state.table.dim());
   const auto slots = static_cast<std::uint32_t>(state.table.slots());
-  for (std::uint64_t i = 0; i < kWalks; ++i) {
+  // The first round warms up: pages of a file that was just mapped, and the processor's clock.
+  for (std::uint64_t i = 0; i < 2 * kTimed; ++i) {
+    if (i == kTimed) {
+      hops.clear();
+      matches.clear();
+      shared.clear();
+      walked = 0;
+    }
     state.truth().load(to_below(random64(0, 5, i), slots), vector.data());
     const QueryView query{vector.data(), DType::f32, kNoSlot};
     s.cost = SearchCost();
     Clock::time_point begin = Clock::now();
-    walk_nearest(query, kNoSlot, 10, kWalkedFor, AcceptEvery{}, ToTheEnd{}, s);
+    walk_nearest(query, kNoSlot, 10, {kTimedEf, kTimedEf, 1.0f}, AcceptEvery{}, ToTheEnd{}, s);
     hops.push_back(since(begin) / static_cast<double>(std::max<std::uint64_t>(s.cost.hops, 1)));
-    for (std::uint64_t j = 0; j < kScans; ++j) s.slots[j] = to_below(random64(1, 5, i * kScans + j), slots);
+    walked += s.cost.hops;
+    for (std::uint64_t j = 0; j < kTimedScan; ++j) s.slots[j] = to_below(random64(1, 5, i * kTimedScan + j), slots);
     begin = Clock::now();
-    state.walk().prepare(query, s.query).score(s.slots.data(), kScans, s.distances.data());
-    matches.push_back(since(begin) / kScans);
+    const Scan scan = state.walk().prepare(query, s.query);
+    scan.score(s.slots.data(), kTimedScan, s.distances.data());
+    matches.push_back(since(begin) / kTimedScan);
+    const std::vector<simd::Query> queries(kTimedTogether, scan.query);
+    s.scores.resize(kTimedTogether * kTimedScan);
+    begin = Clock::now();
+    scan.scorer.block(queries.data(), kTimedTogether, scan.rows, s.slots.data(), kTimedScan, s.scores.data());
+    shared.push_back(since(begin) / (kTimedTogether * kTimedScan));
   }
-  const auto median = [](std::vector<double>& times) {
-    std::nth_element(times.begin(), times.begin() + kWalks / 2, times.end());
-    return times[kWalks / 2];
-  };
-  return {median(hops), median(matches)};
+  const double nodes = static_cast<double>(walked) / (kTimed * kTimedEf);
+  return {median(hops), median(matches), median(shared), nodes};
 }
 
 PlanCosts HnswIndex::plan_costs() const {
   std::call_once(state_->costs_measured, [&] { state_->costs = measure_costs(); });
   return state_->costs;
+}
+
+// Of walks through the largest of its sub-graphs, from its members.
+double HnswIndex::hop_cost(const FilterIndex& index) const {
+  std::call_once(index.hop_measured, [&] {
+    const auto smaller = [&](const auto& a, const auto& b) { return index.size(a) < index.size(b); };
+    const FilterIndex::Group& group = *std::max_element(index.groups.begin(), index.groups.end(), smaller);
+    const FilterCover cover{{{&index, &group}}, index.size(group)};
+    Scratch s;
+    std::vector<double> hops;
+    std::vector<float> vector(state_->table.dim());
+    for (std::uint64_t i = 0; i < kTimed; ++i) {
+      const Slot member = index.members[group.begin + to_below(random64(2, 5, i), static_cast<Slot>(cover.members))];
+      state_->truth().load(member, vector.data());
+      const Scan scan = state_->walk().prepare({vector.data(), DType::f32, kNoSlot}, s.query);
+      s.cost = SearchCost();
+      const Clock::time_point begin = Clock::now();
+      walk_subgraphs(cover, scan, kTimedEf, AcceptEvery{}, ToTheEnd{}, s);
+      hops.push_back(since(begin) / static_cast<double>(std::max<std::uint64_t>(s.cost.hops, 1)));
+    }
+    index.hop_cost = median(hops);
+  });
+  return index.hop_cost;
+}
+
+// Nodes that pass, from all over the index, for what passes may lie apart from the query, in places between which
+// hardly a link leads: a walk that came to one of them by way of the upper layers might not find the others.
+void HnswIndex::choose_seeds(const Bitset* passing, Scratch& s) const {
+  s.seeds.clear();
+  if (passing == nullptr) return;
+  for (std::uint64_t i = 0; i < kSeeds; ++i) {
+    const std::size_t from = to_below(random64(2, 5, i), static_cast<std::uint32_t>(passing->size()));
+    s.seeds.push_back(state_->twins.node_of(static_cast<Slot>(passing->next(from))));
+  }
 }
 
 template <class Accept, class Patience>
@@ -87,20 +153,21 @@ bool HnswIndex::walk(const Scan& scan, Slot left_out, const Accept& accept, cons
   s.visited.reset(graph.slots());
   if (left_out != kNoSlot) s.visited.insert(left_out);
   enter(scan, graph.approach(scan, 0, s), accept, s);
+  for (const Slot seed : s.seeds) enter(scan, seed, accept, s);
   return beam_search(ScoreLinks<Accept>(layer, scan, accept), patience, s);
 }
 
 // As walk(), over codes: the candidates are s.expanded.
 template <class Accept, class Patience>
-bool HnswIndex::walk_fused(const QueryView& query, const Scan& scan, Slot left_out, std::size_t k, std::size_t ef,
+bool HnswIndex::walk_fused(const QueryView& query, const Scan& scan, Slot left_out, std::size_t k, const Effort& effort,
                            const Accept& accept, const Patience& patience, Scratch& s) const {
   const Hierarchy& graph = state_->graph;
-  const simd::BlockQuery tables = state_->neighbour_codes->prepare(query, s.tables);
+  const NeighbourCodes::Query coded = state_->neighbour_codes->prepare(query, s.tables);
   s.visited.reset(graph.slots());
   if (left_out != kNoSlot) s.visited.insert(left_out);
   const Slot start = graph.approach(scan, 1, s);
-  const Reach reach = state_->reach(k, ef);
-  if (!walk_codes(graph.layer(0), *state_->neighbour_codes, tables, scan, start, k, reach, accept, patience, s)) {
+  const LocalReach reach(state_->reach(k, effort.ef), state_->reach(k, effort.ef_filtered), effort.share);
+  if (!walk_codes(graph.layer(0), *state_->neighbour_codes, coded, scan, start, k, reach, accept, patience, s)) {
     return false;
   }
   std::sort(s.expanded.begin(), s.expanded.end());
@@ -109,18 +176,103 @@ bool HnswIndex::walk_fused(const QueryView& query, const Scan& scan, Slot left_o
 
 // The nearest k nodes that pass, with exact distances, into s.nearest; false where patience broke the walk off.
 template <class Accept, class Patience>
-bool HnswIndex::walk_nearest(const QueryView& query, Slot left_out, std::size_t k, std::size_t ef, const Accept& accept,
-                             const Patience& patience, Scratch& s) const {
+bool HnswIndex::walk_nearest(const QueryView& query, Slot left_out, std::size_t k, const Effort& effort,
+                             const Accept& accept, const Patience& patience, Scratch& s) const {
   const Scan scan = state_->walk().prepare(query, s.query);
   if (state_->neighbour_codes != nullptr) {
-    if (!walk_fused(query, scan, left_out, k, ef, accept, patience, s)) return false;
+    if (!walk_fused(query, scan, left_out, k, effort, accept, patience, s)) return false;
     rerank(query, k, scan.margin, s.expanded, s);
   } else {
-    s.pool.reset(ef);
+    s.pool.reset(effort.ef);
     if (!walk(scan, left_out, accept, patience, s)) return false;
     rerank(query, k, scan.margin, s.pool.items(), s);
   }
   return true;
+}
+
+// The nearest nodes that pass, of the sub-graphs and of what has changed since they were built, into s.expanded.
+template <class Accept, class Patience>
+bool HnswIndex::walk_subgraphs(const FilterCover& cover, const Scan& scan, std::size_t ef, const Accept& accept,
+                               const Patience& patience, Scratch& s) const {
+  s.expanded.clear();
+  std::vector<const FilterIndex*> indexes;
+  for (const auto& [index, group] : cover.parts) {
+    const Subgraph graph = index->subgraph(*group);
+    const MemberScan members(scan, graph.members, s.rows);
+    // Slots are used again, for what was never a member and for what is no node.
+    const auto accept_member = [&, &index = *index](Slot member) {
+      const Slot slot = graph.members[member];
+      return state_->nodes.test(slot) && !index.changed.test(slot) && accept(slot);
+    };
+    s.need(std::max(graph.layer.width, Subgraph::kEntries));
+    s.visited.reset(graph.members.size());
+    s.pool.reset(effort_of(*index, ef));
+    for (Slot member = 0; member < graph.entries(); ++member) enter(members, member, accept_member, s);
+    if (!beam_search(ScoreLinks(graph.layer, members, accept_member), patience, s)) return false;
+    for (const Candidate c : s.pool.items()) {
+      if (c.passes()) s.expanded.emplace_back(c.distance(), graph.members[c.slot()]);
+    }
+    if (std::find(indexes.begin(), indexes.end(), index) == indexes.end()) indexes.push_back(index);
+  }
+  for (const FilterIndex* index : indexes) {
+    index->changed.for_each([&](std::size_t i) {
+      const auto slot = static_cast<Slot>(i);
+      if (!state_->nodes.test(slot) || !accept(slot)) return;
+      float distance;
+      scan.score(&slot, 1, &distance);
+      ++s.cost.distances;
+      s.expanded.emplace_back(distance, slot);
+    });
+  }
+  std::sort(s.expanded.begin(), s.expanded.end());
+  s.expanded.erase(std::unique(s.expanded.begin(), s.expanded.end()), s.expanded.end());
+  return true;
+}
+
+// True if this was how the query was answered.
+template <class Accept>
+bool HnswIndex::by_subgraphs(const QueryView& query, const SearchRequest& request, const Passing& filter,
+                             const Effort& effort, std::size_t together, std::size_t k, const Accept& accept, PlanReport& report,
+                             Scratch& s) const {
+  const HnswState& state = *state_;
+  const bool forced = request.plan == Plan::subgraph;
+  std::optional<FilterCover> cover;
+  if (filter.expression != nullptr) cover = find_cover(*filter.expression, state.filter_indexes);
+  if (!cover) {
+    if (!forced) return false;
+    throw ValueError("plan 'subgraph' needs a filter index that covers the filter; there are: " +
+                     names_of(state.filter_indexes));
+  }
+  const std::size_t ef = effort.ef;
+  report.subgraphs = cover->parts.size();
+  report.subgraph_items = cover->members;
+  const auto attempt = [&](const auto& patience) {
+    report.plan = Plan::subgraph;
+    const Scan scan = state.walk().prepare(query, s.query);
+    if (walk_subgraphs(*cover, scan, ef, accept, patience, s)) {
+      rerank(query, k, scan.margin, s.expanded, s);
+      collect(k, accept, s);
+    }
+    if (s.found.size() == k) return true;
+    s.found.clear();
+    report.switched = true;
+    return false;
+  };
+  if (forced) return attempt(ToTheEnd{});
+  PlanCosts costs = plan_costs().shared_by(together);
+  const Planner whole(costs, state.table.live(), filter.count, costs.nodes * expected(effort));
+  costs.hop = 0;
+  std::size_t efforts = 0;
+  for (const auto& part : cover->parts) {
+    costs.hop = std::max(costs.hop, hop_cost(*part.index));
+    efforts += effort_of(*part.index, ef);
+  }
+  const std::size_t members = std::max(cover->members, filter.count);
+  const Planner planner(costs, members, filter.count, static_cast<double>(efforts));
+  report.scan_cost = whole.scan_cost();
+  report.walk_cost = whole.walk_cost();
+  report.subgraph_cost = planner.walk_cost();
+  return report.subgraph_cost <= std::min(report.scan_cost, report.walk_cost) && attempt(planner);
 }
 
 // Turns s.nearest, exact distances of nodes, into items: each node's own and those of its twins.
@@ -169,46 +321,59 @@ void HnswIndex::rerank(const QueryView& query, std::size_t k, float margin, std:
   }
 }
 
-PlanReport HnswIndex::search_one(const QueryView& query, const SearchRequest& request, const Bitset* passing,
-                                 std::size_t matches, Scratch& s) const {
+double HnswIndex::expected(const Effort& effort) const {
+  const auto wide = static_cast<double>(effort.ef), narrow = static_cast<double>(effort.ef_filtered);
+  return state_->neighbour_codes != nullptr ? narrow + breadth(effort.share) * (wide - narrow) : wide;
+}
+
+bool HnswIndex::search_one(const QueryView& query, const SearchRequest& request, const Passing& filter,
+                           std::size_t together, Scratch& s, PlanReport& report) const {
   const HnswState& state = *state_;
+  const Bitset* passing = filter.slots.get();
+  const std::size_t matches = filter.count;
   const Slot left_out = query.left_out == kNoSlot ? kNoSlot : state.twins.node_of(query.left_out);
   const std::size_t equals = left_out == kNoSlot ? 0 : 1 + state.twins.of(left_out).size();
-  const std::size_t k = std::min(request.k, matches - equals);
-  const std::size_t ef = std::max(request.ef, k);
+  const std::size_t k = std::min(request.k, matches - std::min(matches, equals));
+  const Effort effort{std::max(request.ef, k), std::max(request.ef_filtered, k),
+                      static_cast<float>(matches) / static_cast<float>(state.table.live())};
   const Bitset& slots = passing != nullptr ? *passing : state.table.alive_bits();
-  PlanReport report;
   const auto attempt = [&](const auto& accept, const auto& patience) {
     report.plan = Plan::walk;
-    if (walk_nearest(query, left_out, k, ef, accept, patience, s)) collect(k, accept, s);
+    choose_seeds(passing, s);
+    if (walk_nearest(query, left_out, k, effort, accept, patience, s)) collect(k, accept, s);
     if (s.found.size() == k) return true;
     s.found.clear();
     report.switched = true;
     return false;
   };
   const AcceptSlots accept(slots, state.twins);
+  if (request.plan == Plan::subgraph || request.plan == Plan::automatic) {
+    if (by_subgraphs(query, request, filter, effort, together, k, accept, report, s)) return true;
+  }
   if (request.plan == Plan::automatic && passing != nullptr) {
-    const Planner planner(plan_costs(), state.table.live(), matches, wanted(ef));
+    const PlanCosts costs = plan_costs().shared_by(together);
+    const Planner planner(costs, state.table.live(), matches, costs.nodes * expected(effort));
     report.scan_cost = planner.scan_cost();
     report.walk_cost = planner.walk_cost();
-    if (planner.begins_with_walk() && attempt(accept, planner)) return report;
-  } else if (request.plan == Plan::walk || (request.plan == Plan::automatic && matches > kScanned * ef)) {
+    if (planner.begins_with_walk() && attempt(accept, planner)) return true;
+  } else if (request.plan == Plan::walk || (request.plan == Plan::automatic && matches > kScanned * effort.ef)) {
     // A graph with nothing dead in it needs no test at all.
     const bool every = passing == nullptr && state.dead == 0;
-    if (every ? attempt(AcceptEvery{}, ToTheEnd{}) : attempt(accept, ToTheEnd{})) return report;
+    if (every ? attempt(AcceptEvery{}, ToTheEnd{}) : attempt(accept, ToTheEnd{})) return true;
   }
-  const bool by_codes = request.plan == Plan::scan || (request.plan == Plan::automatic && passing != nullptr);
-  if (by_codes && state.reranks() && equals == 0) {
-    coded_search(*state.codes, state.table, query, k, slots, s);
-    report.plan = Plan::scan;
-    return report;
-  }
-  exact_search(state.truth(), query, k + equals, slots, s);
-  report.plan = Plan::exact;
-  if (equals == 0) return report;
+  if (equals == 0) return false;
+  scan_nearest({nullptr, &state.truth()}, {&query, 1}, k + equals, slots, s);
+  s.found = s.scanned.front().nearest.sorted();
+  s.cost += s.scanned.front().cost;
   std::erase_if(s.found, [&](Candidate c) { return state.equal(c.slot(), left_out); });
   s.found.resize(std::min(s.found.size(), k));
-  return report;
+  report.plan = Plan::exact;
+  return true;
+}
+
+ScanSpaces HnswIndex::scan_spaces(const SearchRequest& request, const Bitset* passing) const {
+  const bool by_codes = request.plan == Plan::scan || (request.plan != Plan::exact && passing != nullptr);
+  return {by_codes && state_->reranks() ? state_->codes.get() : nullptr, &state_->truth()};
 }
 
 void HnswIndex::radius_one(const QueryView& query, float radius, const SearchRequest& request, const Bitset* passing,
@@ -222,6 +387,7 @@ void HnswIndex::radius_one(const QueryView& query, float radius, const SearchReq
     const AcceptSlots accept(slots, state.twins);
     const Scan scan = state.walk().prepare(query, s.query);
     s.pool.reset(request.ef, radius + scan.margin);
+    choose_seeds(passing, s);
     if (!walk(scan, kNoSlot, accept, planner, s) || s.pool.size() >= kWalkedBall) return false;
     rerank(query, s.pool.size(), scan.margin, s.pool.items(), s);
     collect(matches, accept, s);
@@ -232,7 +398,7 @@ void HnswIndex::radius_one(const QueryView& query, float radius, const SearchReq
   if (passing != nullptr || matches > kScanned * request.ef) {
     if (by_walk()) return;
   }
-  exact_radius(state.truth(), query, radius, slots, s);
+  scan_radius({nullptr, &state.truth()}, query, radius, slots, s);
 }
 
 }  // namespace annlib

@@ -21,7 +21,9 @@ HnswState::HnswState(const HnswParams& params, const std::string& codec, bool fu
 }
 
 std::size_t HnswState::memory_bytes() const {
-  return graph.memory_bytes() + nodes.words().bytes().size() + twins.memory_bytes() +
+  std::size_t filter_bytes = 0;
+  for (const auto& [name, index] : filter_indexes) filter_bytes += index->memory_bytes();
+  return filter_bytes + graph.memory_bytes() + nodes.words().bytes().size() + twins.memory_bytes() +
          (codes ? codes->memory_bytes() : 0);
 }
 
@@ -71,6 +73,16 @@ std::unique_ptr<CodeSpace> HnswState::retrained(std::span<const Slot> slots, int
   fresh->train(truth(), slots, threads);
   if (!fresh->finite()) fresh.reset();
   return fresh;
+}
+
+void HnswState::learn_neighbours(std::span<const Slot> nodes) {
+  constexpr std::size_t kSample = 16384, kNodes = 1024;
+  const Layer layer = graph.layer(0);
+  std::vector<std::pair<Slot, Slot>> edges;
+  for (Slot node : nodes.first(std::min(kNodes, nodes.size()))) {
+    for (std::uint32_t j = 0; j < layer.degree(node); ++j) edges.emplace_back(node, layer.links(node)[j]);
+  }
+  neighbour_codes->learn(truth(), nodes.first(std::min(kSample, nodes.size())), edges);
 }
 
 void HnswState::encode_neighbours(std::span<const Slot> nodes, int threads, const Grower::Publish& publish) {

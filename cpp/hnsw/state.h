@@ -17,6 +17,7 @@
 #include "graph/grow.h"
 #include "graph/hierarchy.h"
 #include "graph/twins.h"
+#include "hnsw/filter_index.h"
 #include "hnsw/params.h"
 #include "index/row_source.h"
 #include "index/index.h"
@@ -38,7 +39,8 @@ struct HnswState {
   Hierarchy graph;
   Bitset nodes;
   Twins twins;
-  std::size_t dead = 0;  ///< nodes that are not alive
+  std::size_t dead = 0;          ///< nodes that are not alive
+  FilterIndexes filter_indexes;  ///< by the attribute that they are on
   /// By how much distances grow when their rank doubles: as the logarithm to base 2, under ip in their own unit.
   float spread = 0.0f;
   /// Of walks and scans of what this state holds; measured by the first search that has a choice, so by a reader.
@@ -80,6 +82,8 @@ struct HnswState {
   /// Codes of all rows, of what these are now, by a codec that learns it anew from `slots`; nullptr for vectors so long
   /// that distances of codes are not finite.
   std::unique_ptr<CodeSpace> retrained(std::span<const Slot> slots, int threads) const;
+  /// What neighbours' codes have to know, from the first of `nodes`: a random sample.
+  void learn_neighbours(std::span<const Slot> nodes);
   /// Makes the codes of the neighbours of `nodes`. Readers may look on: rows are written by `publish`.
   void encode_neighbours(std::span<const Slot> nodes, int threads, const Grower::Publish& publish);
 };

@@ -54,7 +54,11 @@ void HnswIndex::rebuild_with(const VectorBlock& vectors, std::span<const std::in
   if (coded) source.codes = codes();
   source.code = [&](std::size_t i) { return codes()->code(source.kept[i]); };
   source.codes_alone = coded || (!keep_vectors_ && (ids.empty() || source.count >= kLearntRows));
-  replace_state(build_state(params_, codec_.name, source, threads, progress));
+  std::unique_ptr<HnswState> fresh = build_state(params_, codec_.name, source, threads, progress);
+  for (const auto& [name, index] : state_->filter_indexes) {
+    if (auto made = renewed(name, *fresh, threads)) fresh->filter_indexes[name] = std::move(made);
+  }
+  replace_state(std::move(fresh));
 }
 
 void HnswIndex::insert(const VectorBlock& vectors, std::span<const std::int64_t> ids, const Lookup& lookup, int threads,
@@ -123,6 +127,9 @@ void HnswIndex::insert(const VectorBlock& vectors, std::span<const std::int64_t>
         state.table.release(fresh[i]);
         --state.dead;
       }
+    }
+    for (auto& [name, index] : state.filter_indexes) {
+      for (const std::int64_t id : ids) note_change(*index, state.table.find(id));
     }
   }
   maintain(ids.size(), threads);
@@ -252,6 +259,7 @@ void HnswIndex::erase(std::span<const Slot> slots, int threads) {
     std::vector<std::int64_t> ids;
     for (Slot slot : slots) ids.push_back(state_->table.id(slot));
     for (std::int64_t id : ids) drop_item(state_->table.find(id));
+    for (auto& [name, index] : state_->filter_indexes) index->changes += ids.size();
   }
   maintain(slots.size(), threads);
 }

@@ -48,9 +48,13 @@ void Index::store_attributes(std::span<const Slot> slots, const Columns& attribu
     fresh.put(name, std::move(column));
   }
   require_room(table().columns(), attributes);
-  std::lock_guard writing(lock_);
-  table().columns().take(std::move(fresh));
-  table().touch();
+  {
+    std::lock_guard writing(lock_);
+    table().columns().take(std::move(fresh));
+    table().touch();
+    note_attributes(slots, attributes);
+  }
+  follow_attributes();
 }
 
 std::size_t Index::count(const RowFilter& filter) const {

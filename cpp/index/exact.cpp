@@ -1,4 +1,7 @@
 #include <algorithm>
+#include <functional>
+#include <limits>
+#include <utility>
 
 #include "codec/space.h"
 #include "index/index.h"
@@ -6,87 +9,142 @@
 namespace annlib {
 namespace {
 
-constexpr std::size_t kBlock = 256;
+// Rows scored at a time: for one query a stretch worth its prefetches, for many so few that their scores, too, stay in
+// the nearest cache.
+constexpr std::size_t kRowsForOne = 256, kRowsForMany = 64;
+// Queries that are looked at together for any that may take a row.
+constexpr std::size_t kLimitsAtOnce = 16;
+// As many candidates of a query at least, and of each of its k so many, wait for their exact distances together.
+constexpr std::size_t kLeastWaiting = 128, kWaitingEach = 4;
+// Exact distances are computed in groups of so many, between looks at what is still worth it.
+constexpr std::size_t kRerankGroup = 4;
 
-// Scores all passing slots, a block of n at a time in s.slots and s.distances, and calls take(n).
+// Calls take(n) with all passing slots in s.rows, at most `most` at a time.
 template <class Take>
-void for_blocks(const Scan& scan, const Bitset& passing, Scratch& s, Take&& take) {
-  s.need(kBlock);
+void for_rows(const Bitset& passing, std::size_t most, Scratch& s, Take&& take) {
+  if (s.rows.size() < most) s.rows.resize(most);
   std::size_t n = 0;
-  const auto flush = [&] {
-    scan.score(s.slots.data(), n, s.distances.data());
-    s.cost.distances += n;
-    take(n);
-    n = 0;
-  };
   passing.for_each([&](std::size_t slot) {
-    s.slots[n++] = static_cast<Slot>(slot);
-    if (n == kBlock) flush();
+    s.rows[n++] = static_cast<Slot>(slot);
+    if (n == most) take(std::exchange(n, 0));
   });
-  flush();
+  take(n);
 }
 
-// Candidates by `space`, each handed over: of all passing slots, or with codes of those that may be within limit().
-template <class Limit, class Take>
-void for_exact(const CodeSpace* codes, const Space& space, const QueryView& query, const Bitset& passing, Scratch& s,
-               Limit&& limit, Take&& take) {
-  const Scan exact = space.prepare(query, s.row);
-  const auto hand_over = [&](std::size_t n) {
-    for (std::size_t i = 0; i < n; ++i) take(Candidate(s.distances[i], s.slots[i]));
-  };
-  if (codes == nullptr) return for_blocks(exact, passing, s, hand_over);
-  const Scan coded = codes->prepare(query, s.query);
-  for_blocks(coded, passing, s, [&](std::size_t n) {
-    const float farthest = limit() + coded.margin;
-    std::size_t near = 0;
-    for (std::size_t i = 0; i < n; ++i) {
-      if (!(s.distances[i] > farthest)) s.slots[near++] = s.slots[i];  // a limit of NaN lets everything pass
+// Those that wait, nearest first, by their exact distances: until the next one lies so far beyond the k-th that its
+// code would have to be wrong by more than codes are. So do all behind it, and nothing is left waiting.
+void rerank_waiting(ScannedQuery& q, std::size_t k, Scratch& s) {
+  const std::size_t more = std::max(kRerankGroup, k / 4);
+  s.need(std::max(k, more));
+  std::vector<Candidate>& heap = q.waiting;
+  std::make_heap(heap.begin(), heap.end(), std::greater<>());
+  q.nearest.shrink();
+  std::size_t n = 1;
+  while (n > 0) {
+    const std::size_t group = q.cost.reranked < k ? k - q.cost.reranked : more;
+    const float farthest = q.nearest.bound().distance() + q.first.margin;  // NaN, and no limit, until there are k
+    for (n = 0; n < group && !heap.empty() && !(heap.front().distance() > farthest); ++n) {
+      std::pop_heap(heap.begin(), heap.end(), std::greater<>());
+      s.slots[n] = heap.back().slot();
+      heap.pop_back();
     }
-    exact.score(s.slots.data(), near, s.distances.data());
-    s.cost.reranked += near;
-    hand_over(near);
-  });
+    q.exact.score(s.slots.data(), n, s.distances.data());
+    for (std::size_t i = 0; i < n; ++i) q.nearest.push(Candidate(s.distances[i], s.slots[i]));
+    q.nearest.shrink();
+    q.cost.reranked += n;
+  }
+  heap.clear();
 }
 
-void nearest(const CodeSpace* codes, const Space& space, const QueryView& query, std::size_t k, const Bitset& passing,
-             Scratch& s) {
-  s.nearest.reset(k);
-  const auto limit = [&] {
-    s.nearest.shrink();
-    return s.nearest.bound().distance();
-  };
-  for_exact(codes, space, query, passing, s, limit, [&](Candidate c) { s.nearest.push(c); });
-  const auto& best = s.nearest.sorted();
-  s.found.insert(s.found.end(), best.begin(), best.end());
+// Queries whose first scans differ in nothing but the query are scored by one call.
+bool alike(const Scan& a, const Scan& b) {
+  return a.scorer.block == b.scorer.block && a.rows.data == b.rows.data && a.rows.dim == b.rows.dim &&
+         a.rows.tails == b.rows.tails && a.rows.tail_stride == b.rows.tail_stride;
 }
 
-void within(const CodeSpace* codes, const Space& space, const QueryView& query, float radius, const Bitset& passing,
-            Scratch& s) {
-  const auto limit = [radius] { return radius; };
-  for_exact(codes, space, query, passing, s, limit, [&](Candidate c) {
-    if (c.distance() <= radius) s.found.push_back(c);
-  });
-  std::sort(s.found.begin(), s.found.end());
+// A function of its own, for of it alone the compiler makes vectors.
+__attribute__((noinline)) bool all_beyond(const float* scores, const float* limits) {
+  unsigned beyond = 0;
+  for (std::size_t q = 0; q < kLimitsAtOnce; ++q) beyond += scores[q] > limits[q] ? 1u : 0u;
+  return beyond == kLimitsAtOnce;
+}
+
+// Calls take(q, i) where the score of row i is within the limit of query first + q. Scores lie row by row.
+template <class Take>
+void for_near(const float* scores, std::size_t n, std::size_t count, const float* limits, Take&& take) {
+  // A NaN on either side is near.
+  for (std::size_t i = 0; i < n; ++i, scores += count) {
+    for (std::size_t first = 0; first < count; first += kLimitsAtOnce) {
+      if (first + kLimitsAtOnce <= count && all_beyond(scores + first, limits + first)) continue;
+      for (std::size_t q = first; q < std::min(first + kLimitsAtOnce, count); ++q) {
+        if (!(scores[q] > limits[q])) take(q, i);
+      }
+    }
+  }
 }
 
 }  // namespace
 
-void exact_search(const Space& space, const QueryView& query, std::size_t k, const Bitset& passing, Scratch& s) {
-  nearest(nullptr, space, query, k, passing, s);
+void scan_nearest(const ScanSpaces& spaces, std::span<const QueryView> queries, std::size_t k, const Bitset& passing,
+                  Scratch& s) {
+  const std::size_t count = queries.size();
+  if (s.scanned.size() < count) s.scanned.resize(count);
+  s.queries.clear();
+  for (std::size_t i = 0; i < count; ++i) {
+    ScannedQuery& q = s.scanned[i];
+    q.exact = spaces.exact->prepare(queries[i], q.row);
+    q.first = spaces.codes != nullptr ? spaces.codes->prepare(queries[i], q.query) : q.exact;
+    q.nearest.reset(k);
+    q.waiting.clear();
+    q.cost = SearchCost();
+    s.queries.push_back(q.first.query);
+  }
+  s.limits.assign(count, std::numeric_limits<float>::quiet_NaN());
+  const std::size_t most_waiting = std::max(kLeastWaiting, kWaitingEach * k);
+  const auto take = [&](std::size_t i, Candidate c) {
+    ScannedQuery& q = s.scanned[i];
+    if (spaces.codes == nullptr) {
+      q.nearest.push(c);
+    } else {
+      q.waiting.push_back(c);
+      if (q.waiting.size() < most_waiting) return;
+      rerank_waiting(q, k, s);
+    }
+    s.limits[i] = q.nearest.bound().distance() + q.first.margin;
+  };
+  const std::size_t most = count == 1 ? kRowsForOne : kRowsForMany;
+  if (s.scores.size() < most * count) s.scores.resize(most * count);
+  for_rows(passing, most, s, [&](std::size_t n) {
+    for (std::size_t first = 0, same = 1; first < count; first += same, same = 1) {
+      const Scan& scan = s.scanned[first].first;
+      while (first + same < count && alike(scan, s.scanned[first + same].first)) ++same;
+      scan.scorer.block(&s.queries[first], same, scan.rows, s.rows.data(), n, s.scores.data());
+      for_near(s.scores.data(), n, same, &s.limits[first],
+               [&](std::size_t q, std::size_t i) { take(first + q, Candidate(s.scores[i * same + q], s.rows[i])); });
+      for (std::size_t i = first; i < first + same; ++i) s.scanned[i].cost.distances += n;
+    }
+  });
+  for (std::size_t i = 0; i < count && spaces.codes != nullptr; ++i) rerank_waiting(s.scanned[i], k, s);
 }
 
-void exact_radius(const Space& space, const QueryView& query, float radius, const Bitset& passing, Scratch& s) {
-  within(nullptr, space, query, radius, passing, s);
-}
-
-void coded_search(const CodeSpace& codes, const Table& table, const QueryView& query, std::size_t k,
-                  const Bitset& passing, Scratch& s) {
-  nearest(&codes, StoredSpace(table), query, k, passing, s);
-}
-
-void coded_radius(const CodeSpace& codes, const Table& table, const QueryView& query, float radius,
-                  const Bitset& passing, Scratch& s) {
-  within(&codes, StoredSpace(table), query, radius, passing, s);
+void scan_radius(const ScanSpaces& spaces, const QueryView& query, float radius, const Bitset& passing, Scratch& s) {
+  const Scan exact = spaces.exact->prepare(query, s.row);
+  const Scan first = spaces.codes != nullptr ? spaces.codes->prepare(query, s.query) : exact;
+  s.need(kRowsForOne);
+  for_rows(passing, kRowsForOne, s, [&](std::size_t n) {
+    first.score(s.rows.data(), n, s.distances.data());
+    s.cost.distances += n;
+    std::size_t near = 0;
+    for (std::size_t i = 0; i < n; ++i) {
+      if (!(s.distances[i] > radius + first.margin)) s.slots[near++] = s.rows[i];
+    }
+    exact.score(s.slots.data(), near, s.distances.data());
+    if (spaces.codes != nullptr) s.cost.reranked += near;
+    for (std::size_t i = 0; i < near; ++i) {
+      if (s.distances[i] <= radius) s.found.emplace_back(s.distances[i], s.slots[i]);
+    }
+  });
+  std::sort(s.found.begin(), s.found.end());
 }
 
 }  // namespace annlib

@@ -1,23 +1,12 @@
 #include "index/index.h"
 
 #include <algorithm>
-#include <atomic>
-#include <cmath>
 #include <cstring>
-#include <limits>
 #include <shared_mutex>
-#include <utility>
 
 #include "core/error.h"
-#include "core/parallel.h"
 
 namespace annlib {
-namespace {
-
-// Searches give way to a waiting writer after so many queries.
-constexpr std::size_t kQueriesPerLock = 256;
-
-}  // namespace
 
 void require_distinct(std::span<const std::int64_t> ids) {
   std::vector<std::int64_t> sorted(ids.begin(), ids.end());
@@ -31,38 +20,11 @@ void require_rows(const Columns& attributes, std::size_t n) {
   throw ValueError("got " + std::to_string(n) + " items and attributes of " + std::to_string(attributes.slots()));
 }
 
-/// A scratch out of the index's store, for as long as a thread works on one chunk of queries.
-class Index::Lease {
- public:
-  explicit Lease(const Index& index) : index_(index), scratch_(index.borrow()) {}
-  ~Lease() { index_.give_back(std::move(scratch_)); }
-  Lease(const Lease&) = delete;
-  Lease& operator=(const Lease&) = delete;
-  Scratch& operator*() { return *scratch_; }
-
- private:
-  const Index& index_;
-  std::unique_ptr<Scratch> scratch_;
-};
-
 Index::Index(std::uint32_t dim, DType dtype, Metric metric, bool keep_vectors)
     : dim_(dim), dtype_(dtype), metric_(metric), keep_vectors_(keep_vectors) {
   if (dim == 0 || dim > (1u << 20)) {
     throw ValueError("dim must be between 1 and " + std::to_string(1u << 20) + ", got " + std::to_string(dim));
   }
-}
-
-std::unique_ptr<Scratch> Index::borrow() const {
-  std::lock_guard guard(scratch_mutex_);
-  if (scratches_.empty()) return std::make_unique<Scratch>();
-  std::unique_ptr<Scratch> scratch = std::move(scratches_.back());
-  scratches_.pop_back();
-  return scratch;
-}
-
-void Index::give_back(std::unique_ptr<Scratch> scratch) const {
-  std::lock_guard guard(scratch_mutex_);
-  scratches_.push_back(std::move(scratch));
 }
 
 void Index::check_block(const VectorBlock& block, const std::string& what) const {
@@ -131,88 +93,6 @@ std::vector<Slot> Index::slots_of(std::span<const std::int64_t> ids) const {
 void Index::compact(int threads, const Progress& progress) {
   std::lock_guard writer(writer_);
   rebuild(threads, progress);
-}
-
-template <class Body>
-SearchCost Index::for_queries(const VectorBlock& queries, const SearchRequest& request, Body&& body) const {
-  check_block(queries, "queries");
-  SearchCost total;
-  std::mutex total_mutex;
-  // A filter is evaluated once and describes one state of the index, so its batch is searched in that state.
-  const std::size_t stretch = request.filter != nullptr ? std::max<std::size_t>(queries.count, 1) : kQueriesPerLock;
-  for (std::size_t first = 0; first < queries.count; first += stretch) {
-    const std::size_t n = std::min(stretch, queries.count - first);
-    std::shared_lock reading(lock_);
-    Passing filtered;
-    if (request.filter != nullptr) filtered = request.filter->evaluate(table(), filters_);
-    const Bitset* passing = filtered.slots.get();
-    const std::size_t matches = passing != nullptr ? filtered.count : table().live();
-    parallel_for(n, 4, request.threads, [&](std::size_t begin, std::size_t end, int) {
-      Lease lease(*this);
-      Scratch& s = *lease;
-      s.cost = SearchCost();
-      for (std::size_t i = first + begin; i < first + end; ++i) {
-        s.found.clear();
-        const Slot left_out = request.left_out.empty() ? kNoSlot : table().find(request.left_out[i]);
-        body(i, QueryView{queries.row(i), queries.dtype, left_out}, passing, matches, s);
-      }
-      std::lock_guard guard(total_mutex);
-      total += s.cost;
-    });
-  }
-  return total;
-}
-
-SearchCost Index::search(const VectorBlock& queries, const SearchRequest& request, const SearchOutput& out) const {
-  const std::size_t k = request.k;
-  return for_queries(
-      queries, request,
-      [&](std::size_t i, const QueryView& query, const Bitset* passing, std::size_t matches, Scratch& s) {
-        const SearchCost before = s.cost;
-        PlanReport report;
-        if (matches > 0) report = search_one(query, request, passing, matches, s);
-        if (out.plans != nullptr) {
-          report.matches = matches;
-          report.distances = s.cost.distances - before.distances;
-          report.hops = s.cost.hops - before.hops;
-          report.reranked = s.cost.reranked - before.reranked;
-          out.plans[i] = report;
-        }
-        for (std::size_t j = 0; j < k; ++j) {
-          const bool real = j < s.found.size();
-          out.ids[i * k + j] = real ? table().id(s.found[j].slot()) : -1;
-          out.distances[i * k + j] = real ? reported(s.found[j].distance()) : std::numeric_limits<float>::infinity();
-        }
-        out.counts[i] = static_cast<std::int64_t>(s.found.size());
-      });
-}
-
-RadiusResult Index::search_radius(const VectorBlock& queries, float radius, const SearchRequest& request) const {
-  if (std::isnan(radius)) throw ValueError("radius is NaN");
-  std::vector<std::vector<std::pair<float, std::int64_t>>> found(queries.count);
-  RadiusResult result;
-  result.cost =
-      for_queries(queries, request,
-                  [&](std::size_t i, const QueryView& query, const Bitset* passing, std::size_t matches, Scratch& s) {
-                    if (matches > 0) radius_one(query, radius, request, passing, matches, s);
-                    for (Candidate c : s.found) found[i].emplace_back(reported(c.distance()), table().id(c.slot()));
-                  });
-  result.lims.push_back(0);
-  for (const auto& one : found) {
-    for (const auto& [distance, id] : one) {
-      result.ids.push_back(id);
-      result.distances.push_back(distance);
-    }
-    result.lims.push_back(static_cast<std::int64_t>(result.ids.size()));
-  }
-  return result;
-}
-
-// What codes alone make of a distance may fall below the least that there is, and of a query too long for them is NaN.
-float Index::reported(float distance) const {
-  if (table().keeps_rows()) return distance;
-  if (std::isnan(distance)) return std::numeric_limits<float>::infinity();
-  return metric_ == Metric::ip ? distance : std::max(distance, 0.0f);
 }
 
 void Index::get(std::span<const std::int64_t> ids, std::byte* out) const {

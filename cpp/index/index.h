@@ -32,10 +32,16 @@ using Progress = std::function<void(std::size_t done, std::size_t total)>;
 
 enum class OnConflict { raise, update };
 
+/// In SearchRequest::filter_of: everything passes.
+constexpr std::uint32_t kNoFilter = ~std::uint32_t{0};
+
 struct SearchRequest {
   std::size_t k = 10;
-  std::size_t ef = 64;  ///< graph indexes only
-  const RowFilter* filter = nullptr;
+  std::size_t ef = 64;           ///< graph indexes only
+  std::size_t ef_filtered = 64;  ///< the same where a quarter passes or less (graph/code_walk.h)
+  std::span<const RowFilter> filters = {};  ///< each evaluated once; none: everything passes
+  /// For each query which of them is its own, or kNoFilter. Empty: the first is every query's.
+  std::span<const std::uint32_t> filter_of = {};
   int threads = 0;
   Plan plan = Plan::automatic;
   /// Graph indexes only: for each query one of bottom_ids(), without which it is searched, and without all that equal
@@ -56,6 +62,13 @@ struct RadiusResult {
   std::vector<std::int64_t> lims, ids;
   std::vector<float> distances;
   SearchCost cost;
+};
+
+/// What a scan goes by: the space that ranks results or, before that, shorter codes, whose margin tells which rows are
+/// scored in it.
+struct ScanSpaces {
+  const CodeSpace* codes;  ///< nullptr: all rows are scored in `exact`
+  const Space* exact;
 };
 
 /// What all indexes do alike: ids, rows, locking, batches of queries. An index is thread-safe: searches run beside
@@ -143,12 +156,18 @@ class Index {
   /// Called with writer_ held and nothing else.
   virtual void erase(std::span<const Slot> slots, int threads) = 0;
   virtual void rebuild(int threads, const Progress& progress) = 0;
-  /// One query, under lock_ shared: appends at most k candidates to s.found, nearest first, with exact distances
-  /// (or without vectors, with those of codes).
-  /// `passing` is nullptr, or the live slots that the filter lets through, `matches` of them.
-  /// Of the report, plan, switched and estimates.
-  virtual PlanReport search_one(const QueryView& query, const SearchRequest& request, const Bitset* passing,
-                                std::size_t matches, Scratch& s) const = 0;
+  /// Called with writer_ and lock_ held: live slots have new values of the attributes that `columns` names.
+  virtual void note_attributes(std::span<const Slot>, const Columns&) {}
+  /// Called with writer_ held and nothing else, after it.
+  virtual void follow_attributes() {}
+  /// One query, under lock_ shared. Appends at most k candidates to s.found, nearest first, with exact distances (or
+  /// without vectors, with those of codes); or returns false, which leaves the query to a scan of all that passes, which
+  /// would answer up to `together` queries. Of the report, plan, switched and estimates.
+  virtual bool search_one(const QueryView& query, const SearchRequest& request, const Passing& filter,
+                          std::size_t together, Scratch& s, PlanReport& report) const = 0;
+  /// What that scan goes by. Under lock_ shared.
+  virtual ScanSpaces scan_spaces(const SearchRequest& request, const Bitset* passing) const = 0;
+  /// As search_one(). `passing` is nullptr, or the live slots that the filter lets through, `matches` of them.
   virtual void radius_one(const QueryView& query, float radius, const SearchRequest& request, const Bitset* passing,
                           std::size_t matches, Scratch& s) const = 0;
   virtual std::string kind() const = 0;
@@ -165,12 +184,22 @@ class Index {
 
  private:
   class Lease;
+  /// Queries of a batch, by their numbers, that are under one filter.
+  struct Group {
+    Passing passing;
+    std::vector<std::size_t> queries;
+  };
 
   /// KeyError unless all ids are there.
   std::vector<Slot> slots_of(std::span<const std::int64_t> ids) const;
   void store_attributes(std::span<const Slot> slots, const Columns& attributes, bool keep);
   void check_block(const VectorBlock& block, const std::string& what) const;
   float reported(float distance) const;
+  QueryView view(const VectorBlock& queries, const SearchRequest& request, std::size_t i) const;
+  std::vector<Group> evaluated(std::span<const RowFilter> filters, std::span<const std::vector<std::size_t>> queries,
+                               int threads) const;
+  template <class Body>
+  SearchCost for_groups(std::span<const Group> groups, int threads, Body&& body) const;
   template <class Body>
   SearchCost for_queries(const VectorBlock& queries, const SearchRequest& request, Body&& body) const;
   std::unique_ptr<Scratch> borrow() const;
@@ -185,15 +214,12 @@ class Index {
 void require_rows(const Columns& attributes, std::size_t n);
 void require_distinct(std::span<const std::int64_t> ids);
 
-/// All passing slots scored in the space that ranks results: the exact answer, if that is the stored vectors. Appends
-/// to s.found as Index::search_one does.
-void exact_search(const Space& space, const QueryView& query, std::size_t k, const Bitset& passing, Scratch& s);
-void exact_radius(const Space& space, const QueryView& query, float radius, const Bitset& passing, Scratch& s);
-/// The same of the stored vectors by way of codes: all passing slots are scored by code, and by the stored vectors
-/// those that may be among the results, by the margin of the codes.
-void coded_search(const CodeSpace& codes, const Table& table, const QueryView& query, std::size_t k,
-                  const Bitset& passing, Scratch& s);
-void coded_radius(const CodeSpace& codes, const Table& table, const QueryView& query, float radius,
-                  const Bitset& passing, Scratch& s);
+/// The nearest k of all passing slots to each of some queries, with exact distances, as s.scanned[i].nearest for query
+/// i, and what it cost. A block of rows is scored for all queries, so it comes from memory once; what a query finds
+/// does not depend on those beside it.
+void scan_nearest(const ScanSpaces& spaces, std::span<const QueryView> queries, std::size_t k, const Bitset& passing,
+                  Scratch& s);
+/// All within a radius of one query, appended to s.found, nearest first.
+void scan_radius(const ScanSpaces& spaces, const QueryView& query, float radius, const Bitset& passing, Scratch& s);
 
 }  // namespace annlib

@@ -19,7 +19,6 @@ std::uint32_t PostingLists::add_list(const float* centroid) {
 
 void PostingLists::place_centroid(std::uint32_t list, const float* centroid) {
   std::copy_n(centroid, dim_, centroids_.data() + std::size_t{list} * dim_);
-  codes_.put_header(centroid, reinterpret_cast<std::byte*>(&lists_[list].reciprocal));
 }
 
 void PostingLists::reset(std::uint32_t list, const float* centroid) {
@@ -54,13 +53,12 @@ void PostingLists::append(std::uint32_t list, std::span<const Slot> slots, const
   List& one = lists_[list];
   grow(one, one.size + slots.size());
   std::vector<float> memory(codes_.center_floats() + codes_.put_floats());
-  const NeighbourCodes::Center around = codes_.center(centroid(list), memory.data());
+  const ListCodes::Center around = codes_.center(centroid(list), memory.data());
   for (std::size_t i = 0; i < slots.size(); ++i) {
     const auto place = static_cast<std::uint32_t>(one.size + i);
     std::byte* block = block_of(one, place);
-    codes_.clear(block, place % simd::kBlockRows);
-    codes_.put(around, vectors + i * dim_, block, place % simd::kBlockRows,
-               memory.data() + codes_.center_floats());
+    clear_sign_code(block, place % simd::kBlockRows, codes_.tables());
+    codes_.put(around, vectors + i * dim_, block, place % simd::kBlockRows, memory.data() + codes_.center_floats());
     slots_in(block)[place % simd::kBlockRows] = slots[i];
   }
   one.size += static_cast<std::uint32_t>(slots.size());
@@ -75,10 +73,10 @@ void PostingLists::remove(std::uint32_t list, Slot slot) {
     const std::uint32_t last = one.size - 1;
     std::byte* end = block_of(one, last);
     if (place != last) {
-      codes_.move(end, last % simd::kBlockRows, block, place % simd::kBlockRows);
+      move_sign_code(end, last % simd::kBlockRows, block, place % simd::kBlockRows, codes_.tables());
       slots_in(block)[place % simd::kBlockRows] = slots_in(end)[last % simd::kBlockRows];
     }
-    codes_.clear(end, last % simd::kBlockRows);
+    clear_sign_code(end, last % simd::kBlockRows, codes_.tables());
     slots_in(end)[last % simd::kBlockRows] = 0;
     one.size = last;
     return;
@@ -93,12 +91,6 @@ void PostingLists::slots_of(std::uint32_t list, std::vector<Slot>& out) const {
     const std::uint32_t n = std::min<std::uint32_t>(simd::kBlockRows, one.size - first);
     out.insert(out.end(), slots_in(block), slots_in(block) + n);
   }
-}
-
-bool PostingLists::has(std::uint32_t list, Slot slot) const {
-  std::vector<Slot> slots;
-  slots_of(list, slots);
-  return std::find(slots.begin(), slots.end(), slot) != slots.end();
 }
 
 void PostingLists::compact() {
@@ -130,8 +122,8 @@ void PostingLists::restore(Array<float> centroids, Array<List> lists, Array<std:
     const List& list = lists[l];
     const std::uint64_t bytes = std::uint64_t{list.capacity} * stride();
     if (list.begin % stride() != 0 || list.begin > blocks.size() || bytes > blocks.size() - list.begin ||
-        list.size > std::uint64_t{list.capacity} * simd::kBlockRows || !std::isfinite(list.reciprocal) ||
-        !(list.width >= 0) || !std::isfinite(list.width)) {
+        list.size > std::uint64_t{list.capacity} * simd::kBlockRows || !(list.width >= 0) ||
+        !std::isfinite(list.width)) {
       throw CorruptError("posting list " + std::to_string(l) + " does not lie within the lists");
     }
     if (bytes > 0) spans.emplace_back(list.begin, list.begin + bytes);

@@ -7,18 +7,18 @@
 #include <span>
 #include <vector>
 
-#include "codec/neighbour_codes.h"
 #include "core/buffer.h"
+#include "core/prefetch.h"
 #include "core/types.h"
+#include "posting/list_codes.h"
 #include "simd/simd.h"
-#include "table/table.h"
 
 namespace annlib {
 
 constexpr std::uint32_t kNoList = 0xFFFFFFFFu;
 
 /// Posting lists: around each centroid the slots of the vectors that belong to it, and one bit a dimension of where
-/// each lies from the centroid (codec/neighbour_codes.h), in blocks of 32 that are scored at once. A slot may stand in
+/// each lies from the centroid (list_codes.h), in blocks of 32 that are scored at once. A slot may stand in
 /// several lists, once in each.
 ///
 /// A block is its codes and then its 32 slots; places that are free have kNoSlot and lie at the end. Lists that outgrow
@@ -27,14 +27,13 @@ constexpr std::uint32_t kNoList = 0xFFFFFFFFu;
 /// const members may be called from any thread while nothing changes.
 class PostingLists {
  public:
-  /// Of the table's vectors.
-  explicit PostingLists(const Table& table) : codes_(table, simd::kBlockRows), dim_(table.dim()) {}
+  PostingLists(std::uint32_t dim, Metric metric) : codes_(dim, metric), dim_(dim) {}
 
   std::size_t count() const { return lists_.size(); }
   std::size_t size(std::uint32_t list) const { return lists_[list].size; }
   const float* centroid(std::uint32_t list) const { return centroids_.data() + std::size_t{list} * dim_; }
   const Array<float>& centroids() const { return centroids_; }
-  const NeighbourCodes& codes() const { return codes_; }
+  const ListCodes& codes() const { return codes_; }
 
   /// An empty list around a centroid; returns its number.
   std::uint32_t add_list(const float* centroid);
@@ -48,18 +47,17 @@ class PostingLists {
   /// Takes a slot out, of a list that may have it.
   void remove(std::uint32_t list, Slot slot);
   void slots_of(std::uint32_t list, std::vector<Slot>& out) const;
-  bool has(std::uint32_t list, Slot slot) const;
   /// Closes the holes.
   void compact();
   /// What errors of its estimates are proportional to, besides the length of what the codes are compared with.
   float width(std::uint32_t list) const { return lists_[list].width; }
 
-  /// Calls take(slot, estimate) for what may be nearer than `bound`, which take() may lower. `distance` is the query's from the centroid, in the
-  /// metric's own unit (under cosine half the squared one). Returns how many were looked at. Meanwhile `next` is asked
-  /// for, the list to be scanned after this one, or kNoList.
+  /// Calls take(slot, estimate) for what may be nearer than `bound`, which take() may lower. `distance` is the query's
+  /// from the centroid, in the metric's own unit (under cosine half the squared one). Returns how many were looked at.
+  /// Meanwhile `next` is asked for, the list to be scanned after this one, or kNoList.
   template <class Take>
-  std::size_t scan(std::uint32_t list, std::uint32_t next, const simd::BlockQuery& query, float distance, const float& bound,
-                   simd::ScanBlock scan_block, Take&& take) const {
+  std::size_t scan(std::uint32_t list, std::uint32_t next, const simd::BlockQuery& query, float distance,
+                   const float& bound, simd::ScanBlock scan_block, Take&& take) const {
     const List& one = lists_[list];
     const std::byte* block = blocks_.data() + one.begin;
     const std::byte* ahead = nullptr;
@@ -71,12 +69,11 @@ class PostingLists {
     const auto ask = [&](std::size_t n) __attribute__((always_inline)) {
       for (n = std::min(n, blocks_ahead); n > 0; --n, --blocks_ahead, ahead += stride()) prefetch(ahead, stride());
     };
-    const float lean = codes_.lean(reinterpret_cast<const std::byte*>(&one.reciprocal), distance);
     for (std::uint32_t first = 0; first < one.size; first += simd::kBlockRows, block += stride()) {
       ask(1);
       alignas(64) float estimates[simd::kBlockRows];
       const std::uint32_t left = one.size - first;
-      std::uint32_t near = scan_block(query, block, distance, lean, bound, estimates);
+      std::uint32_t near = scan_block(query, block, distance, 1.0f, bound, estimates);
       if (left < simd::kBlockRows) near &= (std::uint32_t{1} << left) - 1;
       const Slot* slots = slots_in(block);
       for (; near != 0; near &= near - 1) {
@@ -93,17 +90,17 @@ class PostingLists {
   std::size_t wasted_bytes() const { return wasted_; }
 
   struct List {
-    std::uint64_t begin = 0;      ///< of its first block, in bytes
-    std::uint32_t size = 0;       ///< slots
-    std::uint32_t capacity = 0;   ///< blocks
-    float reciprocal = 0;         ///< of the centroid's squared length; under ip alone
-    float width = 0;              ///< mean |times| of its codes: what errors of estimates are proportional to
+    std::uint64_t begin = 0;     ///< of its first block, in bytes
+    std::uint32_t size = 0;      ///< slots
+    std::uint32_t capacity = 0;  ///< blocks
+    float width = 0;             ///< mean |times| of its codes: what errors of estimates are proportional to
+    std::uint32_t reserved = 0;
   };
   const Array<List>& lists() const { return lists_; }
   const Array<std::byte>& blocks() const { return blocks_; }
   std::size_t stride() const { return codes_.block_bytes() + simd::kBlockRows * sizeof(Slot); }
-  /// From a file, which may be hostile: CorruptError unless lists lie apart within the blocks and hold slots of the
-  /// table's, each once in a list.
+  /// From a file, which may be hostile: CorruptError unless lists lie apart within the blocks and hold slots
+  /// below `slots`, each once in a list.
   void restore(Array<float> centroids, Array<List> lists, Array<std::byte> blocks, std::size_t slots);
 
  private:
@@ -118,7 +115,7 @@ class PostingLists {
   void place_centroid(std::uint32_t list, const float* centroid);
   void measure(List& list);
 
-  NeighbourCodes codes_;
+  ListCodes codes_;
   std::uint32_t dim_;
   Array<float> centroids_;
   Array<List> lists_;

@@ -10,6 +10,8 @@ namespace annlib::simd {
 namespace {
 
 #include "simd/crc32c_x86.inl.h"
+
+constexpr std::size_t kTile = 2;
 #include "simd/overlap.inl.h"
 
 /// Read from offset k, a vector of lanes of which the last k are ones.

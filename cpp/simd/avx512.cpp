@@ -16,6 +16,8 @@ namespace {
 #include "simd/avx512_float.inl.h"
 #include "simd/crc32c_x86.inl.h"
 
+constexpr std::size_t kTile = 4;
+
 struct Int16 {
   using Vec = __m512i;
   using Acc = __m512i;

@@ -36,7 +36,17 @@ struct Float {
   static Vec abs(Vec a) { return _mm512_andnot_ps(_mm512_set1_ps(-0.0f), a); }
   static Vec max(Vec a, Vec b) { return _mm512_max_ps(a, b); }
   static Vec min(Vec a, Vec b) { return _mm512_min_ps(a, b); }
-  static float sum(Vec v) { return _mm512_reduce_add_ps(v); }
+  static float sum(Vec v) {
+    const __m256 eight = _mm256_add_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps(v, 1));
+    const __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+    const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+  }
+  /// sum() of four vectors, by the same additions.
+  static void sum4(const Vec* v, float* out) {
+    const Vec four = fold4(v), two = add(four, exchange<2>(four)), one = add(two, exchange<1>(two));
+    _mm_storeu_ps(out, _mm512_castps512_ps128(_mm512_permutexvar_ps(first_of_each(), one)));
+  }
   template <std::size_t h>
   static Vec exchange(Vec v) {
     constexpr int pairs = h == 1 || h == 4 ? 0xB1 : 0x4E;
@@ -57,6 +67,13 @@ struct Float {
   static void store(std::uint8_t* p, Vec v) { store_low_bytes(p, v); }
 
  private:
+  static __m512i first_of_each() { return _mm512_setr_epi32(0, 4, 8, 12, 0, 4, 8, 12, 0, 4, 8, 12, 0, 4, 8, 12); }
+  static Vec fold2(Vec a, Vec b) { return add(_mm512_shuffle_f32x4(a, b, 0x44), _mm512_shuffle_f32x4(a, b, 0xEE)); }
+  /// The sums of lanes i, i + 4, i + 8 and i + 12 of each vector, as that one's four lanes in a row.
+  static Vec fold4(const Vec* v) {
+    const Vec ab = fold2(v[0], v[1]), cd = fold2(v[2], v[3]);
+    return add(_mm512_shuffle_f32x4(ab, cd, 0x88), _mm512_shuffle_f32x4(ab, cd, 0xDD));
+  }
   static Vec widen_half(__m256i v) { return _mm512_cvtph_ps(v); }
   static Vec widen_i8(__m128i v) { return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(v)); }
   static Vec widen_u8(__m128i v) { return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(v)); }

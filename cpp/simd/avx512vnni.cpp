@@ -18,6 +18,26 @@ namespace {
 #include "simd/avx512_float.inl.h"
 #include "simd/crc32c_x86.inl.h"
 
+constexpr std::size_t kTile = 4;
+
+struct Int32 {
+  using Vec = __m512i;
+  static std::int32_t sum(Vec v) { return _mm512_reduce_add_epi32(v); }
+  /// The sums of four vectors, as floats: the lanes of all four are folded together.
+  static void sum4(const Vec* v, float* out) {
+    const Vec ab = fold_pairs(v[0], v[1]), cd = fold_pairs(v[2], v[3]);
+    const Vec lanes = _mm512_add_epi32(_mm512_unpacklo_epi64(ab, cd), _mm512_unpackhi_epi64(ab, cd));
+    const __m256i half = _mm256_add_epi32(_mm512_castsi512_si256(lanes), _mm512_extracti64x4_epi64(lanes, 1));
+    const __m128i sums = _mm_add_epi32(_mm256_castsi256_si128(half), _mm256_extracti128_si256(half, 1));
+    _mm_storeu_ps(out, _mm_cvtepi32_ps(sums));
+  }
+
+ private:
+  static Vec fold_pairs(Vec a, Vec b) {
+    return _mm512_add_epi32(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
+  }
+};
+
 /// vpdpbusd adds products of unsigned with signed bytes to int32 lanes. Pairs of equal signedness shift one side by
 /// 128, which is a flip of its top bit, and take the shift back out with a second sum of the other side:
 ///   u8_u8 dot: sum x*q = sum x*(q - 128) + 128 * sum x
@@ -31,8 +51,9 @@ struct IntegerTerm {
     __m512i products;
     __m512i shifted;  ///< sum of what the shift of 128 multiplies
   };
+  using Lanes = Int32;
   static constexpr std::size_t lanes = 64;
-  static constexpr bool in_blocks = true;
+  static constexpr bool exact = true, in_blocks = true;
   static constexpr bool same_sign = std::is_same_v<Q, X>;
   static constexpr bool is_signed = std::is_same_v<X, std::int8_t>;
 
@@ -44,15 +65,14 @@ struct IntegerTerm {
     const __mmask64 first = (std::uint64_t{1} << (n - i)) - 1;
     add(acc, _mm512_maskz_loadu_epi8(first, q + i), _mm512_maskz_loadu_epi8(first, x + i));
   }
-  static std::int32_t sum(const Acc& a, const Acc& b, const Acc& c, const Acc& d) {
+  static __m512i merge(const Acc& a, const Acc& b, const Acc& c, const Acc& d) {
     const __m512i products =
         _mm512_add_epi32(_mm512_add_epi32(a.products, b.products), _mm512_add_epi32(c.products, d.products));
-    if constexpr (!same_sign) return _mm512_reduce_add_epi32(products);
+    if constexpr (!same_sign) return products;
     const __m512i shifted = _mm512_slli_epi32(
         _mm512_add_epi32(_mm512_add_epi32(a.shifted, b.shifted), _mm512_add_epi32(c.shifted, d.shifted)), 7);
     constexpr bool subtract = op == Op::dot && is_signed;
-    return _mm512_reduce_add_epi32(subtract ? _mm512_sub_epi32(products, shifted)
-                                            : _mm512_add_epi32(products, shifted));
+    return subtract ? _mm512_sub_epi32(products, shifted) : _mm512_add_epi32(products, shifted);
   }
 
  private:
@@ -81,8 +101,9 @@ struct PackedTerm {
   using Q = std::int8_t;
   using X = std::uint8_t;
   using Acc = __m512i;
+  using Lanes = Int32;
   static constexpr std::size_t lanes = 64;
-  static constexpr bool in_blocks = false;
+  static constexpr bool exact = true, in_blocks = false;
 
   static Acc zero() { return _mm512_setzero_si512(); }
   static void step(Acc& acc, const Q* q, const X* x, std::size_t n) {
@@ -98,8 +119,8 @@ struct PackedTerm {
       acc = _mm512_dpbusd_epi32(acc, field(bytes, shift), _mm512_maskz_loadu_epi8(first, q + i));
     }
   }
-  static std::int32_t sum(const Acc& a, const Acc& b, const Acc& c, const Acc& d) {
-    return _mm512_reduce_add_epi32(_mm512_add_epi32(_mm512_add_epi32(a, b), _mm512_add_epi32(c, d)));
+  static __m512i merge(const Acc& a, const Acc& b, const Acc& c, const Acc& d) {
+    return _mm512_add_epi32(_mm512_add_epi32(a, b), _mm512_add_epi32(c, d));
   }
 
  private:

@@ -3,13 +3,19 @@
 /// field(v, shift, mask) (v >> shift & mask in each lane), zero (of Acc), add_products(acc, a, b), which adds products
 /// to int32 lanes, add (of two Accs), and sum.
 
+struct Int16Sums {
+  using Vec = Int16::Acc;
+  static std::int32_t sum(Vec v) { return Int16::sum(v); }
+};
+
 template <Op op, class QueryElement, class RowElement>
 struct IntegerTerm {
   using Q = QueryElement;
   using X = RowElement;
   using Acc = Int16::Acc;
+  using Lanes = Int16Sums;
   static constexpr std::size_t lanes = Int16::lanes;
-  static constexpr bool in_blocks = true;
+  static constexpr bool exact = true, in_blocks = true;
 
   static Acc zero() { return Int16::zero(); }
   static void add(Acc& acc, Int16::Vec q, Int16::Vec x) {
@@ -24,8 +30,8 @@ struct IntegerTerm {
   static void tail(Acc& acc, const Q* q, const X* x, std::size_t i, std::size_t n) {
     add(acc, Int16::load_tail(q, i, n), Int16::load_tail(x, i, n));
   }
-  static std::int32_t sum(const Acc& a, const Acc& b, const Acc& c, const Acc& d) {
-    return Int16::sum(Int16::add(Int16::add(a, b), Int16::add(c, d)));
+  static Acc merge(const Acc& a, const Acc& b, const Acc& c, const Acc& d) {
+    return Int16::add(Int16::add(a, b), Int16::add(c, d));
   }
 };
 
@@ -34,8 +40,9 @@ struct PackedTerm {
   using Q = std::int8_t;
   using X = std::uint8_t;
   using Acc = Int16::Acc;
+  using Lanes = Int16Sums;
   static constexpr std::size_t lanes = Int16::lanes;
-  static constexpr bool in_blocks = false;
+  static constexpr bool exact = true, in_blocks = false;
 
   static Acc zero() { return Int16::zero(); }
   static void step(Acc& acc, const Q* q, const X* x, std::size_t n) {
@@ -50,7 +57,7 @@ struct PackedTerm {
       acc = Int16::add_products(acc, Int16::load_tail(q, i, n), Int16::field(bytes, shift, (1 << bits) - 1));
     }
   }
-  static std::int32_t sum(const Acc& a, const Acc& b, const Acc& c, const Acc& d) {
-    return Int16::sum(Int16::add(Int16::add(a, b), Int16::add(c, d)));
+  static Acc merge(const Acc& a, const Acc& b, const Acc& c, const Acc& d) {
+    return Int16::add(Int16::add(a, b), Int16::add(c, d));
   }
 };

@@ -1,5 +1,6 @@
 /// The kernel loops, once for all instruction sets. Each set's file includes this inside its own anonymous namespace
-/// and target region (so there are no includes but of block.inl.h, and no std:: functions here), after it has defined
+/// and target region (so there are no includes but of score.inl.h and block.inl.h, and no std:: functions here), after
+/// it has defined
 ///
 ///   struct Float                  a vector of floats: Vec, lanes, zero, load(const T*) for T = float, uint16 (half),
 ///                                 int8, uint8; load_first(p, count) with zeros behind, 0 < count < lanes;
@@ -7,218 +8,15 @@
 ///                                 broadcast, add, sub, mul, fma, abs, max, min (the second operand where the first
 ///                                 is NaN), sum, exchange<h> (lane i gets lane i ^ h), and store to float, half, int8,
 ///                                 uint8 (rounding to nearest even)
-///   IntegerTerm<Op, Q, X>         a Term, see below, whose int32 result is exact up to kExactDim elements
+///   IntegerTerm<Op, Q, X>         a Term, see score.inl.h, whose int32 result is exact up to kExactDim elements
+///   kTile                         how many queries with four accumulators of floats the registers have room for
 ///   Lookup                        see block.inl.h
 ///   PackedTerm<bits>              a Term of signed query bytes and packed rows, exact up to 2^20 dimensions
 ///   crc32c_byte, crc32c_word      one step of a CRC-32C over 1 or 8 bytes
 ///
 /// None of the loads touches a byte outside the row: rows may end where a mapping ends.
 
-/// A Term is what one dimension adds to the value: types Q and X of the elements, an accumulator Acc over `lanes`
-/// dimensions at once, zero, step (`lanes` elements of a row of n), tail (elements i..n, fewer than `lanes`), and sum
-/// of four Accs. `in_blocks` says that the result is exact up to kExactDim elements only.
-template <Op op, class RowElement>
-struct FloatTerm {
-  using Q = float;
-  using X = RowElement;
-  using Acc = Float::Vec;
-  static constexpr std::size_t lanes = Float::lanes;
-  static constexpr bool in_blocks = false;
-
-  static Acc zero() { return Float::zero(); }
-  static void add(Acc& acc, Float::Vec q, Float::Vec x) {
-    if constexpr (op == Op::l2) {
-      const Float::Vec d = Float::sub(q, x);
-      acc = Float::fma(d, d, acc);
-    } else {
-      acc = Float::fma(q, x, acc);
-    }
-  }
-  static void step(Acc& acc, const Q* q, const X* x, std::size_t) { add(acc, Float::load(q), Float::load(x)); }
-  static void tail(Acc& acc, const Q* q, const X* x, std::size_t i, std::size_t n) {
-    add(acc, Float::load_tail(q, i, n), Float::load_tail(x, i, n));
-  }
-  static float sum(const Acc& a, const Acc& b, const Acc& c, const Acc& d) {
-    return Float::sum(Float::add(Float::add(a, b), Float::add(c, d)));
-  }
-};
-
-/// Four accumulators: the additions of one depend on each other and take about four cycles each. Inlined by force: a
-/// row of 128 one-byte codes takes some twenty cycles, of which a call would be a good part.
-template <class Term>
-__attribute__((always_inline)) inline auto accumulate(const typename Term::Q* q, const typename Term::X* x,
-                                                      std::size_t n) {
-  constexpr std::size_t L = Term::lanes;
-  typename Term::Acc a = Term::zero(), b = Term::zero(), c = Term::zero(), d = Term::zero();
-  std::size_t i = 0;
-  for (; i + 4 * L <= n; i += 4 * L) {
-    Term::step(a, q + i, x + i, n);
-    Term::step(b, q + i + L, x + i + L, n);
-    Term::step(c, q + i + 2 * L, x + i + 2 * L, n);
-    Term::step(d, q + i + 3 * L, x + i + 3 * L, n);
-  }
-  if (i + 2 * L <= n) {
-    Term::step(a, q + i, x + i, n);
-    Term::step(b, q + i + L, x + i + L, n);
-    i += 2 * L;
-  }
-  if (i + L <= n) {
-    Term::step(c, q + i, x + i, n);
-    i += L;
-  }
-  if (i < n) Term::tail(d, q, x, i, n);
-  return Term::sum(a, b, c, d);
-}
-
-/// The largest block whose sum of 255^2 fits an int32.
-constexpr std::size_t kExactDim = std::size_t{1} << 15;
-
-template <class Term>
-__attribute__((noinline)) std::int64_t accumulate_blocks(const typename Term::Q* q, const typename Term::X* x,
-                                                         std::size_t n) {
-  std::int64_t sum = 0;
-  for (; n > kExactDim; n -= kExactDim, q += kExactDim, x += kExactDim) sum += accumulate<Term>(q, x, kExactDim);
-  return sum + accumulate<Term>(q, x, n);
-}
-
-template <class Term>
-__attribute__((always_inline)) inline float row_value(const typename Term::Q* q, const typename Term::X* x,
-                                                      std::size_t dim) {
-  if constexpr (Term::in_blocks) {
-    if (dim > kExactDim) return static_cast<float>(accumulate_blocks<Term>(q, x, dim));
-  }
-  return static_cast<float>(accumulate<Term>(q, x, dim));
-}
-
-/// Parts of a row, each by the Term of its width. No Term itself.
-struct PartsTerm {
-  using Q = Parts;
-  using X = std::uint8_t;
-};
-
-template <>
-inline float row_value<PartsTerm>(const Parts* parts, const std::uint8_t* row, std::size_t) {
-  float sum = 0.0f;
-  for (const Part* p = parts->part; p < parts->part + parts->count; ++p) {
-    const std::uint8_t* x = row + p->offset;
-    const float value = p->bits == 8 ? row_value<IntegerTerm<Op::dot, std::int8_t, std::uint8_t>>(p->query, x, p->bytes)
-                        : p->bits == 4 ? row_value<PackedTerm<4>>(p->query, x, p->bytes)
-                        : p->bits == 2 ? row_value<PackedTerm<2>>(p->query, x, p->bytes)
-                                       : row_value<PackedTerm<1>>(p->query, x, p->bytes);
-    sum += p->scale * value;
-  }
-  return sum;
-}
-
-template <class Term, Tail tail>
-__attribute__((always_inline)) inline float score_row(const Query& query, const Rows& rows, std::size_t index) {
-  const std::byte* row = rows.data + index * rows.stride;
-  const float v = row_value<Term>(static_cast<const typename Term::Q*>(query.data),
-                                  reinterpret_cast<const typename Term::X*>(row), rows.dim);
-  const std::byte* stored = rows.tails + index * rows.tail_stride;
-  if constexpr (tail == Tail::affine || tail == Tail::halves) {
-    float t[Float::lanes];
-    if constexpr (tail == Tail::halves) {
-      std::uint16_t halves[Float::lanes] = {};
-      __builtin_memcpy(halves, stored, 2 * sizeof *halves);
-      Float::store(t, Float::load(halves));
-    } else {
-      __builtin_memcpy(t, stored, 2 * sizeof *t);
-    }
-    return query.a + query.d * (t[0] + t[1] * (query.b * v + query.c));
-  }
-  float t = 0.0f;
-  if constexpr (tail != Tail::none) __builtin_memcpy(&t, stored, sizeof t);
-  if constexpr (tail == Tail::times) return query.a + query.b * (v * t);
-  if constexpr (tail == Tail::plus) return query.a + query.b * v + t;
-  return query.a + query.b * v;
-}
-
-constexpr std::size_t kCacheLine = 64;
-
-inline void prefetch_row(const Rows& rows, std::size_t index) {
-  const std::byte* row = rows.data + index * rows.stride;
-  const std::size_t before = reinterpret_cast<std::uintptr_t>(row) % kCacheLine;
-  for (std::size_t at = 0; at < before + rows.prefetch_bytes; at += kCacheLine) __builtin_prefetch(row - before + at);
-}
-
-/// How many rows are asked for ahead of their use. Measured on random rows of a matrix far larger than the caches:
-/// rows of one or two lines gain up to eight ahead; from 512 bytes on, one core's memory bandwidth is the limit.
-inline std::size_t lookahead(std::size_t prefetch_bytes) {
-  constexpr std::size_t kMostRows = 8, kMostBytes = 4096;
-  if (prefetch_bytes == 0) return 0;
-  const std::size_t rows = kMostBytes / prefetch_bytes;
-  return rows < 1 ? 1 : rows > kMostRows ? kMostRows : rows;
-}
-
-template <class Term, Tail tail>
-void score_ids(const Query& query_ref, const Rows& rows_ref, const std::uint32_t* ids, std::size_t n, float* out) {
-  const Query query = query_ref;  // copies, which a store to `out` cannot change
-  const Rows rows = rows_ref;
-  const std::size_t ahead = lookahead(rows.prefetch_bytes);
-  std::size_t asked = 0;
-  for (; asked < ahead && asked < n; ++asked) prefetch_row(rows, ids[asked]);
-  for (std::size_t i = 0; i < n; ++i) {
-    if (asked < n) prefetch_row(rows, ids[asked++]);
-    out[i] = score_row<Term, tail>(query, rows, ids[i]);
-  }
-}
-
-template <class Term, Tail tail>
-void score_range(const Query& query_ref, const Rows& rows_ref, std::size_t first, std::size_t n, float* out) {
-  const Query query = query_ref;
-  const Rows rows = rows_ref;
-  for (std::size_t i = 0; i < n; ++i) out[i] = score_row<Term, tail>(query, rows, first + i);
-}
-
-template <class Term>
-Scorer scorer_of(Tail tail) {
-  switch (tail) {
-    case Tail::none:
-      return {score_ids<Term, Tail::none>, score_range<Term, Tail::none>};
-    case Tail::times:
-      return {score_ids<Term, Tail::times>, score_range<Term, Tail::times>};
-    case Tail::plus:
-      return {score_ids<Term, Tail::plus>, score_range<Term, Tail::plus>};
-    case Tail::affine:
-      return {score_ids<Term, Tail::affine>, score_range<Term, Tail::affine>};
-    case Tail::halves:
-      return {score_ids<Term, Tail::halves>, score_range<Term, Tail::halves>};
-  }
-  return {};
-}
-
-template <Op op>
-Scorer scorer_of(Pair pair, Tail tail) {
-  switch (pair) {
-    case Pair::f32_f32:
-      return scorer_of<FloatTerm<op, float>>(tail);
-    case Pair::f32_f16:
-      return scorer_of<FloatTerm<op, std::uint16_t>>(tail);
-    case Pair::f32_i8:
-      return scorer_of<FloatTerm<op, std::int8_t>>(tail);
-    case Pair::f32_u8:
-      return scorer_of<FloatTerm<op, std::uint8_t>>(tail);
-    case Pair::i8_i8:
-      return scorer_of<IntegerTerm<op, std::int8_t, std::int8_t>>(tail);
-    case Pair::u8_u8:
-      return scorer_of<IntegerTerm<op, std::uint8_t, std::uint8_t>>(tail);
-    case Pair::q8_u8:
-      if constexpr (op == Op::dot) return scorer_of<IntegerTerm<op, std::int8_t, std::uint8_t>>(tail);
-      break;
-    case Pair::q8_u4:
-      if constexpr (op == Op::dot) return scorer_of<PackedTerm<4>>(tail);
-      break;
-    case Pair::parts:
-      if constexpr (op == Op::dot) return scorer_of<PartsTerm>(tail);
-      break;
-  }
-  return {};
-}
-
-Scorer scorer(Op op, Pair pair, Tail tail) {
-  return op == Op::l2 ? scorer_of<Op::l2>(pair, tail) : scorer_of<Op::dot>(pair, tail);
-}
+#include "simd/score.inl.h"
 
 /// out[i] = f(in[i], ...) for whole vectors, then once more for what is left, through a buffer.
 template <class Out, class Function, class... In>
@@ -240,7 +38,7 @@ struct Same {
 void half_to_float(const std::uint16_t* in, std::size_t n, float* out) { map(Same{}, n, out, in); }
 void float_to_half(const float* in, std::size_t n, std::uint16_t* out) { map(Same{}, n, out, in); }
 
-float norm2(const float* in, std::size_t n) { return accumulate<FloatTerm<Op::dot, float>>(in, in, n); }
+float norm2(const float* in, std::size_t n) { return row_value<FloatTerm<Op::dot, float>>(in, in, n); }
 
 struct Clamp {
   float low, high;

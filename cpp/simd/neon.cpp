@@ -15,6 +15,8 @@ namespace {
 constexpr std::uint32_t kOnes32[8] = {0, 0, 0, 0, ~0u, ~0u, ~0u, ~0u};
 constexpr std::int16_t kOnes16[16] = {0, 0, 0, 0, 0, 0, 0, 0, -1, -1, -1, -1, -1, -1, -1, -1};
 
+constexpr std::size_t kTile = 4;
+
 struct Float {
   using Vec = float32x4_t;
   static constexpr std::size_t lanes = 4;

@@ -128,19 +128,32 @@ void score_range(const Query& query, const Rows& rows, std::size_t first, std::s
   for (std::size_t i = 0; i < n; ++i) out[i] = score_row<op, Q, X, tail>(query, rows, first + i);
 }
 
+template <Op op, class Q, class X, Tail tail>
+void score_block(const Query* queries, std::size_t count, const Rows& rows, const std::uint32_t* ids, std::size_t n,
+                 float* out) {
+  for (std::size_t i = 0; i < n; ++i) {
+    for (std::size_t q = 0; q < count; ++q) out[i * count + q] = score_row<op, Q, X, tail>(queries[q], rows, ids[i]);
+  }
+}
+
+template <Op op, class Q, class X, Tail tail>
+Scorer scorer_of() {
+  return {score_ids<op, Q, X, tail>, score_range<op, Q, X, tail>, score_block<op, Q, X, tail>};
+}
+
 template <Op op, class Q, class X>
 Scorer scorer_of(Tail tail) {
   switch (tail) {
     case Tail::none:
-      return {score_ids<op, Q, X, Tail::none>, score_range<op, Q, X, Tail::none>};
+      return scorer_of<op, Q, X, Tail::none>();
     case Tail::times:
-      return {score_ids<op, Q, X, Tail::times>, score_range<op, Q, X, Tail::times>};
+      return scorer_of<op, Q, X, Tail::times>();
     case Tail::plus:
-      return {score_ids<op, Q, X, Tail::plus>, score_range<op, Q, X, Tail::plus>};
+      return scorer_of<op, Q, X, Tail::plus>();
     case Tail::affine:
-      return {score_ids<op, Q, X, Tail::affine>, score_range<op, Q, X, Tail::affine>};
+      return scorer_of<op, Q, X, Tail::affine>();
     case Tail::halves:
-      return {score_ids<op, Q, X, Tail::halves>, score_range<op, Q, X, Tail::halves>};
+      return scorer_of<op, Q, X, Tail::halves>();
   }
   return {};
 }

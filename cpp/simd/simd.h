@@ -66,11 +66,16 @@ using ScoreIds = void (*)(const Query&, const Rows&, const std::uint32_t* ids, s
 /// out[i] = score of row first + i.
 using ScoreRange = void (*)(const Query&, const Rows&, std::size_t first, std::size_t n, float* out);
 
-/// The value of a (query, row) pair is the same, to the bit, from both functions and at every position in a call:
-/// builds are reproducible because of it.
+/// out[i * count + q] = score of row ids[i] for queries[q]: what is loaded of a row serves several of `count` queries.
+using ScoreBlock = void (*)(const Query* queries, std::size_t count, const Rows&, const std::uint32_t* ids,
+                            std::size_t n, float* out);
+
+/// The value of a (query, row) pair is the same, to the bit, from all of them and at every position in a call: builds
+/// are reproducible because of it, and a query's results do not depend on those beside it.
 struct Scorer {
   ScoreIds ids = nullptr;
   ScoreRange range = nullptr;
+  ScoreBlock block = nullptr;
 };
 
 /// A query against blocks of 32 neighbours that have one bit a dimension (codec/neighbour_codes.h): for each group of

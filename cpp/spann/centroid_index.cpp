@@ -28,7 +28,7 @@ Scan CentroidIndex::exact(const PostingLists& lists, const float* row) const {
 }
 
 void CentroidIndex::build(const PostingLists& lists, int threads) {
-  codes_ = PostingLists(*table_);
+  codes_ = PostingLists(table_->dim(), table_->metric());
   graph_.reset();
   const std::uint32_t dim = table_->dim();
   std::vector<Slot> numbers;

@@ -20,7 +20,7 @@ class CentroidIndex {
   static constexpr std::size_t kScanned = 16384;
 
   /// Of lists over the table's vectors.
-  explicit CentroidIndex(const Table& table) : table_(&table), codes_(table) {}
+  explicit CentroidIndex(const Table& table) : table_(&table), codes_(table.dim(), table.metric()) {}
 
   /// Learns all of `lists` that are not empty.
   void build(const PostingLists& lists, int threads);

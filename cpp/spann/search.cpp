@@ -3,6 +3,7 @@
 #include <cmath>
 #include <limits>
 
+#include "core/error.h"
 #include "core/random.h"
 #include "spann/spann_index.h"
 #include "table/vectors.h"
@@ -74,11 +75,10 @@ bool SpannIndex::probe(const QueryView& query, std::size_t k, std::size_t wanted
   const SpannState& state = *state_;
   const PostingLists& lists = state.lists;
   const std::size_t count = state.centroids.count(), most = filtered ? count : std::min(count, 4 * wanted);
-  const float reach = state.reach_of(static_cast<double>(wanted));
   const bool product = metric_ == Metric::ip;
+  const float reach = wanted < count ? state.reach_of(static_cast<double>(wanted)) : std::numeric_limits<float>::max();
   const float part = metric_ == Metric::cosine ? 0.5f : 1.0f;
   const Scan exact = state.stored.prepare(query, s.row);
-  const simd::BlockQuery tables = lists.codes().prepare(query, s.tables);
   const simd::ScanBlock scan_block = simd::kernels().scan_block;
   float* row = s.query.need_floats(dim_);
   widen(query.data, query.dtype, dim_, row);
@@ -86,6 +86,7 @@ bool SpannIndex::probe(const QueryView& query, std::size_t k, std::size_t wanted
     const float reciprocal = reciprocal_length(row, dim_);
     for (std::uint32_t d = 0; d < dim_; ++d) row[d] *= reciprocal;
   }
+  const simd::BlockQuery tables = lists.codes().prepare(row, s.tables);
   const float length = product ? std::sqrt(simd::kernels().norm2(row, dim_)) : 0.0f;
   s.visited.reset(state.table.slots());
   s.nearest.reset(k);
@@ -102,17 +103,18 @@ bool SpannIndex::probe(const QueryView& query, std::size_t k, std::size_t wanted
     for (; at < s.found.size() && at < most; ++at) {
       const std::uint32_t list = s.found[at].slot();
       const float distance = s.found[at].distance();
-      const float kth =
-          s.nearest.full() ? s.nearest.bound().distance() : std::numeric_limits<float>::infinity();
+      const float kth = s.nearest.full() ? s.nearest.bound().distance() : std::numeric_limits<float>::infinity();
       if (product ? distance > kth + reach : distance > kth * reach) return settle(exact, k, s), true;
-      const float margin = kErrors * state.error * lists.width(list) *
-                           (product ? length : std::sqrt(std::max(distance / part, 0.0f)));
+      float margin =
+          kErrors * state.error * lists.width(list) * (product ? length : std::sqrt(std::max(distance / part, 0.0f)));
+      if (!std::isfinite(margin)) margin = std::numeric_limits<float>::max();
       const std::uint32_t next = at + 1 < s.found.size() ? s.found[at + 1].slot() : kNoList;
-      s.cost.estimates += lists.scan(list, next, tables, distance, kth + margin, scan_block, [&](Slot slot, float estimate) {
-        if (!s.visited.insert(slot) || !accept(slot)) return;
-        ++passed;
-        s.expanded.emplace_back(estimate - margin, slot);
-      });
+      s.cost.estimates +=
+          lists.scan(list, next, tables, distance, kth + margin, scan_block, [&](Slot slot, float estimate) {
+            if (!s.visited.insert(slot) || !accept(slot)) return;
+            ++passed;
+            s.expanded.emplace_back(estimate - margin, slot);
+          });
       ++s.cost.hops;
       if (s.expanded.size() > k && (at % kListsAtOnce == 0 || s.expanded.size() > 64)) settle(exact, k, s);
       if (!patience.goes_on(at + 1, static_cast<std::size_t>(static_cast<double>(passed) / mean))) return false;
@@ -125,7 +127,7 @@ bool SpannIndex::probe(const QueryView& query, std::size_t k, std::size_t wanted
 
 // Timed on this machine, this index and the state of its memory: what a list and an exact distance take.
 PlanCosts SpannIndex::measure_costs() const {
-  constexpr std::size_t kProbes = 16, kLists = 32, kMatches = 256, kNearest = 10;
+  constexpr std::size_t kProbes = 16, kLists = 32, kMatches = 256, kTogether = 16, kNearest = 10;
   using Clock = std::chrono::steady_clock;
   const auto since = [](Clock::time_point begin) {
     return std::chrono::duration<double, std::nano>(Clock::now() - begin).count();
@@ -133,10 +135,16 @@ PlanCosts SpannIndex::measure_costs() const {
   const SpannState& state = *state_;
   const AcceptItems accept(state.table.alive_bits(), state.table, kNoSlot);
   Scratch s;
-  std::vector<double> lists, matches;
+  std::vector<double> lists, matches, shared;
   std::vector<float> vector(dim_);
   const auto slots = static_cast<std::uint32_t>(state.table.slots());
-  for (std::uint64_t i = 0; i < kProbes; ++i) {
+  // The first round warms up.
+  for (std::uint64_t i = 0; i < 2 * kProbes; ++i) {
+    if (i == kProbes) {
+      lists.clear();
+      matches.clear();
+      shared.clear();
+    }
     state.stored.load(to_below(random64(0, 5, i), slots), vector.data());
     const QueryView query{vector.data(), DType::f32, kNoSlot};
     s.cost = SearchCost();
@@ -146,14 +154,20 @@ PlanCosts SpannIndex::measure_costs() const {
     s.need(kMatches);
     for (std::size_t j = 0; j < kMatches; ++j) s.slots[j] = to_below(random64(1, 5, i * kMatches + j), slots);
     begin = Clock::now();
-    state.stored.prepare(query, s.row).score(s.slots.data(), kMatches, s.distances.data());
+    const Scan scan = state.stored.prepare(query, s.row);
+    scan.score(s.slots.data(), kMatches, s.distances.data());
     matches.push_back(since(begin) / kMatches);
+    const std::vector<simd::Query> queries(kTogether, scan.query);
+    s.scores.resize(kTogether * kMatches);
+    begin = Clock::now();
+    scan.scorer.block(queries.data(), kTogether, scan.rows, s.slots.data(), kMatches, s.scores.data());
+    shared.push_back(since(begin) / (kTogether * kMatches));
   }
   const auto median = [](std::vector<double>& times) {
     std::nth_element(times.begin(), times.begin() + kProbes / 2, times.end());
     return times[kProbes / 2];
   };
-  return {median(lists), median(matches)};
+  return {median(lists), median(matches), median(shared), 1.0};
 }
 
 PlanCosts SpannIndex::plan_costs() const {
@@ -161,13 +175,16 @@ PlanCosts SpannIndex::plan_costs() const {
   return state_->costs;
 }
 
-PlanReport SpannIndex::search_one(const QueryView& query, const SearchRequest& request, const Bitset* passing,
-                                  std::size_t matches, Scratch& s) const {
+bool SpannIndex::search_one(const QueryView& query, const SearchRequest& request, const Passing& filter,
+                            std::size_t together, Scratch& s, PlanReport& report) const {
+  if (request.plan == Plan::subgraph) {
+    throw ValueError("plan 'subgraph': a SPANN index has no graph; its plans are auto, exact, scan, walk");
+  }
   const SpannState& state = *state_;
+  const Bitset* passing = filter.slots.get();
   const Bitset& slots = passing != nullptr ? *passing : state.table.alive_bits();
-  const std::size_t k = std::min(request.k, matches), wanted = std::max<std::size_t>(request.ef, 1);
+  const std::size_t k = std::min(request.k, filter.count), wanted = std::max<std::size_t>(request.ef, 1);
   const AcceptItems accept(slots, state.table, query.left_out);
-  PlanReport report;
   const auto attempt = [&](const auto& patience) {
     report.plan = Plan::walk;
     const bool done = probe(query, k, wanted, passing != nullptr, accept, patience, s);
@@ -179,24 +196,30 @@ PlanReport SpannIndex::search_one(const QueryView& query, const SearchRequest& r
     return false;
   };
   if (request.plan == Plan::automatic && passing != nullptr) {
-    const Planner planner(plan_costs(), state.table.live(), matches, static_cast<double>(wanted));
+    const Planner planner(plan_costs().shared_by(together), state.table.live(), filter.count,
+                          static_cast<double>(wanted));
     report.scan_cost = planner.scan_cost();
     report.walk_cost = planner.walk_cost();
-    if (planner.begins_with_walk() && attempt(planner)) return report;
-  } else if (request.plan == Plan::automatic || request.plan == Plan::walk) {
-    if (attempt(ToTheEnd{})) return report;
+    if (planner.begins_with_walk() && attempt(planner)) return true;
+  } else if (request.plan == Plan::walk || (request.plan == Plan::automatic && wanted < state.centroids.count())) {
+    if (attempt(ToTheEnd{})) return true;
   }
-  exact_search(state.stored, query, query.left_out == kNoSlot ? k : matches, slots, s);
-  report.plan = Plan::exact;
-  if (query.left_out == kNoSlot) return report;
+  if (query.left_out == kNoSlot) return false;
+  scan_nearest({nullptr, &state.stored}, {&query, 1}, filter.count, slots, s);
+  s.found = s.scanned.front().nearest.sorted();
+  s.cost += s.scanned.front().cost;
   std::erase_if(s.found, [&](Candidate c) { return !accept(c.slot()); });
   s.found.resize(std::min(s.found.size(), k));
-  return report;
+  report.plan = Plan::exact;
+  return true;
 }
+
+ScanSpaces SpannIndex::scan_spaces(const SearchRequest&, const Bitset*) const { return {nullptr, &state_->stored}; }
 
 void SpannIndex::radius_one(const QueryView& query, float radius, const SearchRequest&, const Bitset* passing,
                             std::size_t, Scratch& s) const {
-  exact_radius(state_->stored, query, radius, passing != nullptr ? *passing : state_->table.alive_bits(), s);
+  const Bitset& slots = passing != nullptr ? *passing : state_->table.alive_bits();
+  scan_radius({nullptr, &state_->stored}, query, radius, slots, s);
 }
 
 }  // namespace annlib

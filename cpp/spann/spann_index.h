@@ -38,7 +38,7 @@ struct SpannState {
 
   Table table;
   StoredSpace stored{table};
-  PostingLists lists{table};
+  PostingLists lists{table.dim(), table.metric()};
   CentroidIndex centroids{table};
   /// The lists of each slot, kNoList for those it has not: replicas a slot.
   Array<std::uint32_t> homes;
@@ -105,8 +105,9 @@ class SpannIndex final : public Index {
               const Progress& progress) override;
   void erase(std::span<const Slot> slots, int threads) override;
   void rebuild(int threads, const Progress& progress) override;
-  PlanReport search_one(const QueryView& query, const SearchRequest& request, const Bitset* passing,
-                        std::size_t matches, Scratch& s) const override;
+  bool search_one(const QueryView& query, const SearchRequest& request, const Passing& filter, std::size_t together,
+                  Scratch& s, PlanReport& report) const override;
+  ScanSpaces scan_spaces(const SearchRequest& request, const Bitset* passing) const override;
   void radius_one(const QueryView& query, float radius, const SearchRequest& request, const Bitset* passing,
                   std::size_t matches, Scratch& s) const override;
   std::string kind() const override { return "spann"; }

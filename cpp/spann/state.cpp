@@ -53,7 +53,7 @@ void SpannState::near_lists(const float* row, std::size_t n, Scratch& s, std::ve
     return;
   }
   const float part = table.metric() == Metric::cosine ? 0.5f : 1.0f;
-  const simd::BlockQuery tables = lists.codes().prepare({row, DType::f32, kNoSlot}, s.tables);
+  const simd::BlockQuery tables = lists.codes().prepare(row, s.tables);
   centroids.search(lists, row, tables, n, s);
   for (Candidate c : s.found) near.push_back({c.distance() / part, c.slot()});
 }
@@ -108,7 +108,7 @@ void SpannState::leave(std::uint32_t list, Slot slot) {
 
 void SpannState::leave_lists(Slot slot) {
   for (std::uint32_t& home : homes_of(slot)) {
-    if (home != kNoList && lists.has(home, slot)) leave(home, slot);
+    if (home != kNoList) leave(home, slot);
     home = kNoList;
   }
 }
@@ -211,6 +211,13 @@ void choose_homes(std::span<const NearCentroid> near, const Array<float>& centro
   }
 }
 
+namespace {
+
+// Of vectors so long that distances are no numbers, everything is looked at.
+float finite(float x) { return std::isfinite(x) ? x : std::numeric_limits<float>::max(); }
+
+}  // namespace
+
 // From stored vectors, each as though it were not there: how far away the lists of their neighbours are, and how far
 // from the truth estimates.
 void SpannState::learn(int threads) {
@@ -230,7 +237,7 @@ void SpannState::learn(int threads) {
       stored.load(self, row.data());
       const QueryView query{row.data(), DType::f32, kNoSlot};
       const Scan exact = stored.prepare(query, s.row);
-      const simd::BlockQuery tables = lists.codes().prepare(query, s.tables);
+      const simd::BlockQuery tables = lists.codes().prepare(row.data(), s.tables);
       centroids.search(lists, row.data(), tables, std::size_t{1} << (kReaches - 1), s);
       s.visited.reset(n);
       s.visited.insert(self);
@@ -259,13 +266,13 @@ void SpannState::learn(int threads) {
       const float kth = s.nearest.sorted().empty() ? 0.0f : s.nearest.sorted().back().distance();
       for (std::size_t r = 0; r < kReaches; ++r) {
         const float distance = s.found[std::min(std::size_t{1} << r, s.found.size()) - 1].distance();
-        reaches[i][r] = product ? distance - kth : kth > 0 ? distance / kth : 1.0f;
+        reaches[i][r] = finite(product ? distance - kth : kth > 0 ? distance / kth : 1.0f);
       }
     }
   });
   double sum = 0;
   for (double e : errors) sum += e;
-  error = static_cast<float>(std::sqrt(sum / static_cast<double>(queries)));
+  error = finite(static_cast<float>(std::sqrt(sum / static_cast<double>(queries))));
   reach.resize(kReaches);
   for (std::size_t r = 0; r < kReaches; ++r) {
     const auto middle = reaches.begin() + static_cast<std::ptrdiff_t>(queries / 2);

@@ -50,13 +50,15 @@ void SpannIndex::insert(const VectorBlock& vectors, std::span<const std::int64_t
   const std::size_t replaced =
       ids.size() - static_cast<std::size_t>(std::count(lookup.old.begin(), lookup.old.end(), kNoSlot));
   const bool few_numbers = table.next_arrival() > kLastArrival - static_cast<std::uint32_t>(ids.size());
-  if (few_numbers || table.live() - replaced + ids.size() >= 2 * state_->clustered) {
+  const std::size_t stay = table.live() - replaced;
+  if (few_numbers || ids.size() >= stay || stay + ids.size() >= 2 * state_->clustered) {
     rebuild_with(vectors, ids, lookup, threads, progress);
     return;
   }
   const std::size_t slots = table.slots();
   std::vector<Slot> fresh;
   fresh.reserve(vectors.count);
+  std::vector<std::uint32_t> homes;
   try {
     for (std::size_t first = 0; first < vectors.count; first += kRowsPerLock) {
       const std::size_t last = std::min(vectors.count, first + kRowsPerLock);
@@ -66,20 +68,23 @@ void SpannIndex::insert(const VectorBlock& vectors, std::span<const std::int64_t
         for (std::size_t i = first; i < last; ++i) fresh.push_back(table.append(vectors.row(i)));
         state_->homes.resize(table.slots() * state_->replicas, kNoList);
       }
-      const std::span<const Slot> some(fresh.data() + first, last - first);
-      const std::vector<std::uint32_t> homes = state_->homes_for(some, threads);
-      std::lock_guard writing(lock_);
-      state_->settle(some, homes);
+      const auto chosen = state_->homes_for(std::span(fresh).subspan(first, last - first), threads);
+      homes.insert(homes.end(), chosen.begin(), chosen.end());
       if (progress) progress(last, vectors.count);
     }
     std::lock_guard writing(lock_);
     write_attributes(fresh, lookup);
-  } catch (...) {
+  } catch (...) {  // no list was changed yet
     std::lock_guard writing(lock_);
-    for (Slot slot : fresh) state_->leave_lists(slot);
     table.take_back(fresh, slots);
     state_->homes.resize(table.slots() * state_->replicas);
     throw;
+  }
+  for (std::size_t first = 0; first < fresh.size(); first += kRowsPerLock) {
+    const std::size_t n = std::min(kRowsPerLock, fresh.size() - first);
+    std::lock_guard writing(lock_);
+    state_->settle(std::span(fresh).subspan(first, n),
+                   std::span(homes).subspan(first * state_->replicas, n * state_->replicas));
   }
   {
     std::lock_guard writing(lock_);

@@ -39,6 +39,8 @@ class File {
   ~File();
 
   const std::string& name() const { return name_; }
+  /// For calls that this class does not make; it stays this object's.
+  int descriptor() const { return fd_; }
   struct stat status() const;
   /// The bytes read: fewer than asked for only at the end of the file.
   std::size_t read_at(std::uint64_t offset, std::span<std::byte> out) const;

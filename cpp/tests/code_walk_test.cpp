@@ -6,7 +6,10 @@
 #include <cmath>
 #include <limits>
 #include <map>
+#include <numeric>
 #include <random>
+#include <span>
+#include <utility>
 #include <vector>
 
 #include "codec/neighbour_codes.h"
@@ -20,19 +23,144 @@ using namespace annlib::test;
 
 namespace {
 
-std::vector<float> estimates_of(const NeighbourCodes& codes, const simd::BlockQuery& query,
+std::vector<float> estimates_of(const NeighbourCodes& codes, const NeighbourCodes::Query& query,
                                 const std::vector<std::byte>& made, float base, std::size_t degree) {
   std::vector<float> all(codes.blocks() * simd::kBlockRows);
   for (std::size_t b = 0; b < codes.blocks(); ++b) {
-    simd::kernels().scan_block(query, made.data() + codes.header_bytes() + b * codes.block_bytes(), base,
-                               codes.lean(made.data(), base), std::numeric_limits<float>::infinity(),
+    simd::kernels().scan_block(query.tables, made.data() + codes.header_bytes() + b * codes.block_bytes(),
+                               query.base(base), codes.lean(made.data(), base), std::numeric_limits<float>::infinity(),
                                &all[b * simd::kBlockRows]);
   }
   all.resize(degree);
   return all;
 }
 
+// The 24 nearest of each of the first `nodes` rows.
+std::vector<std::vector<Slot>> nearest_rows(const Vectors& vectors, std::size_t nodes) {
+  std::vector<std::vector<Slot>> lists;
+  for (std::size_t node = 0; node < nodes; ++node) {
+    std::vector<std::pair<double, Slot>> all;
+    for (std::size_t i = 0; i < vectors.count(); ++i) {
+      if (i != node) {
+        all.emplace_back(reference_distance(Metric::l2, vectors.row(node), vectors.row(i)), static_cast<Slot>(i));
+      }
+    }
+    std::partial_sort(all.begin(), all.begin() + 24, all.end());
+    lists.emplace_back();
+    for (std::size_t j = 0; j < 24; ++j) lists.back().push_back(all[j].second);
+  }
+  return lists;
+}
+
+NeighbourCodes learnt(const Table& table, const std::vector<std::vector<Slot>>& lists) {
+  NeighbourCodes codes(table, 24);
+  std::vector<Slot> sample(table.slots());
+  std::iota(sample.begin(), sample.end(), Slot{0});
+  std::vector<std::pair<Slot, Slot>> edges;
+  for (Slot node = 0; node < lists.size(); ++node) {
+    for (Slot neighbour : lists[node]) edges.emplace_back(node, neighbour);
+  }
+  codes.learn(StoredSpace(table), sample, edges);
+  return codes;
+}
+
+// Root mean square of the errors of the first `judged` estimates of each list, for queries each with the node of its
+// number.
+double error_of(const NeighbourCodes& codes, const Table& table, const Vectors& vectors, const Vectors& asked,
+                const std::vector<std::vector<Slot>>& lists, std::size_t judged = 24) {
+  std::vector<std::byte> made(codes.bytes());
+  QueryBuffer buffer, tables;
+  double squares = 0;
+  for (std::size_t node = 0; node < asked.count(); ++node) {
+    const std::vector<Slot>& list = lists[node];
+    codes.encode(StoredSpace(table), static_cast<Slot>(node), list.data(), static_cast<std::uint32_t>(list.size()),
+                 made.data(), buffer);
+    const auto query = asked.row(node);
+    const auto base = static_cast<float>(reference_distance(table.metric(), query, vectors.row(node)));
+    const auto found = estimates_of(codes, codes.prepare(asked.query(node), tables), made, base, judged);
+    for (std::size_t j = 0; j < judged; ++j) {
+      const double off = found[j] - reference_distance(table.metric(), query, vectors.row(list[j]));
+      squares += off * off / static_cast<double>(judged * asked.count());
+    }
+  }
+  return std::sqrt(squares);
+}
+
+// `n` rows about `center`, normally distributed.
+void add_cloud(Vectors& vectors, std::size_t n, float center, float deviation, unsigned seed) {
+  std::mt19937 random(seed);
+  std::normal_distribution<float> normal(center, deviation);
+  std::vector<float> row(vectors.dim());
+  for (; n > 0; --n) {
+    for (float& x : row) x = normal(random);
+    vectors.add(row.data());
+  }
+}
+
 }  // namespace
+
+// Near neighbours of a node lie towards the middle of the data, and so does a query.
+TEST(learning_makes_estimates_nearer) {
+  for (const Metric metric : {Metric::l2, Metric::cosine}) {
+    Vectors vectors(64, DType::f32), asked(64, DType::f32);
+    add_cloud(vectors, 800, 0.5f, 1.0f, 1);
+    add_cloud(asked, 100, 0.5f, 1.0f, 2);
+    const Table table = table_of(vectors, metric);
+    const auto lists = nearest_rows(vectors, 100);
+    const double before = error_of(NeighbourCodes(table, 24), table, vectors, asked, lists);
+    const double after = error_of(learnt(table, lists), table, vectors, asked, lists);
+    CHECK(after < 0.85 * before, "metric ", int(metric), " from ", before, " to ", after);
+  }
+}
+
+// What serves the distant neighbours would drown those of a cluster far smaller than its distance from the mean.
+TEST(learning_does_no_harm_to_dense_clusters) {
+  Vectors vectors(64, DType::f32), asked(64, DType::f32);
+  add_cloud(vectors, 300, 3.0f, 0.001f, 1);
+  add_cloud(vectors, 300, 0.0f, 1.0f, 2);
+  add_cloud(asked, 100, 3.0f, 0.001f, 3);
+  const Table table = table_of(vectors, Metric::l2);
+  const auto lists = nearest_rows(vectors, 600);
+  const double before = error_of(NeighbourCodes(table, 24), table, vectors, asked, lists);
+  const double after = error_of(learnt(table, lists), table, vectors, asked, lists);
+  CHECK(after < 1.05 * before, "from ", before, " to ", after);
+}
+
+// A link out of a cluster does not pull what is expected of a query out of it.
+TEST(a_far_neighbour_does_no_harm_to_near_ones) {
+  Vectors vectors(64, DType::f32), asked(64, DType::f32);
+  add_cloud(vectors, 300, 0.0f, 0.01f, 1);
+  add_cloud(vectors, 1, 3.0f, 0.01f, 2);
+  add_cloud(asked, 100, 0.0f, 0.01f, 3);
+  const Table table = table_of(vectors, Metric::l2);
+  auto lists = nearest_rows(vectors, 100);
+  const NeighbourCodes codes(table, 24);
+  const double before = error_of(codes, table, vectors, asked, lists, 23);
+  for (std::vector<Slot>& list : lists) list.back() = 300;
+  const double after = error_of(codes, table, vectors, asked, lists, 23);
+  CHECK(after < 1.05 * before, "from ", before, " to ", after);
+}
+
+TEST(what_was_learnt_comes_back_or_is_refused) {
+  Vectors vectors(48, DType::f32);
+  add_cloud(vectors, 200, 0.5f, 1.0f, 1);
+  const Table table = table_of(vectors, Metric::l2);
+  const std::vector<float> params = learnt(table, nearest_rows(vectors, 50)).params();
+  CHECK_EQ(params.size(), 49u);
+  CHECK(params.back() > 0 && params.back() < 1);
+  NeighbourCodes other(table, 24);
+  CHECK(other.restore(params));
+  CHECK(other.params() == params);
+  const auto refused = [&](std::size_t i, float value) {
+    std::vector<float> wrong(params);
+    wrong[i] = value;
+    return !other.restore(wrong) && other.params() == params;
+  };
+  CHECK(refused(0, std::numeric_limits<float>::quiet_NaN()));
+  CHECK(refused(47, std::numeric_limits<float>::infinity()));
+  CHECK(refused(48, 1.5f) && refused(48, -0.5f) && refused(48, std::numeric_limits<float>::quiet_NaN()));
+  CHECK(!other.restore({}) && !other.restore(std::span(params).first(48)));
+}
 
 // Over many pairs the estimates are right on average, and wrong by what a bit a dimension leaves open.
 TEST(estimates_are_unbiased_and_near) {
@@ -171,4 +299,17 @@ TEST(walk_over_codes_goes_as_far_as_it_is_told) {
     }
     CHECK(before >= 0.97 * 600, "metric ", int(metric), " hits ", before);
   }
+}
+
+TEST(reach_follows_what_passes_around_the_query) {
+  const Reach wide{2.0f, 0.4f, 40, 160}, narrow{1.0f, 0.2f, 20, 80};
+  const LocalReach few(wide, narrow, 0.01f), most(wide, narrow, 0.9f);
+  CHECK_EQ(few.at(10, 100).times, 1.0f);
+  CHECK_EQ(few.at(25, 100).least, 20u);
+  CHECK_EQ(few.at(100, 100).times, 2.0f);  // all do here, however few elsewhere
+  CHECK_EQ(few.at(100, 100).least, 40u);
+  CHECK_NEAR(few.at(625, 1000).plus, 0.3f, 1e-6);
+  CHECK_EQ(few.at(10, 100).most, 160u);
+  CHECK_NEAR(most.at(1, 100).times, most.at(90, 100).times, 1e-6);  // few do here, for the query lies apart
+  CHECK(most.at(1, 100).times > 1.8f);
 }

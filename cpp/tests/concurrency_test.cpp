@@ -84,7 +84,8 @@ void run_beside_readers(Index& index, unsigned rounds, const std::function<void(
   crowd.start([&](unsigned round) {
     const std::vector<std::int64_t> some = ids_from(round % 100, 50);
     const RowFilter filter = RowFilter::ids(some);
-    for (const std::int64_t id : search(index, queries.block(), 5, {.ef = 8, .filter = &filter, .threads = 1}).ids) {
+    for (const std::int64_t id :
+         search(index, queries.block(), 5, {.ef = 8, .filters = {&filter, 1}, .threads = 1}).ids) {
       CHECK(id == -1 || (id >= some.front() && id <= some.back()));
     }
   });

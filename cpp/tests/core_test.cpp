@@ -145,6 +145,21 @@ TEST(bitset_against_a_vector_of_bools) {
   }
 }
 
+TEST(bitset_finds_the_next_set_bit_and_begins_again) {
+  Bitset bits(200);
+  bits.set(3);
+  bits.set(64);
+  bits.set(199);
+  CHECK_EQ(bits.next(0), 3u);
+  CHECK_EQ(bits.next(3), 3u);
+  CHECK_EQ(bits.next(4), 64u);
+  CHECK_EQ(bits.next(65), 199u);
+  bits.reset(199);
+  CHECK_EQ(bits.next(199), 3u);
+  bits.reset(3);
+  CHECK_EQ(bits.next(65), 64u);  // the same word, before
+}
+
 TEST(bitset_has_nothing_beyond_its_size) {
   Bitset bits(100);
   for (std::size_t i = 0; i < 100; ++i) bits.set(i);

@@ -126,13 +126,13 @@ TEST(filters_pass_what_they_say) {
       }
       const RowFilter by_mask = RowFilter::mask({mask.get(), 1500}), by_ids = RowFilter::ids(ids);
       for (const RowFilter* filter : {&by_mask, &by_ids}) {
-        const Found found = search(*index, queries.block(), 10, {.ef = 20, .filter = filter});
+        const Found found = search(*index, queries.block(), 10, {.ef = 20, .filters = {filter, 1}});
         CHECK(recall(found, Metric::l2, vectors, queries, passes) >= 0.95, "every ", every);
       }
     }
     const bool few[3] = {true, true, true};
     const RowFilter wrong = RowFilter::mask(few);
-    CHECK_THROWS(ValueError, search(*index, queries.block(), 1, {.filter = &wrong}));
+    CHECK_THROWS(ValueError, search(*index, queries.block(), 1, {.filters = {&wrong, 1}}));
   }
 }
 

@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <limits>
+#include <memory>
 #include <random>
 #include <span>
 #include <string>
@@ -233,7 +234,7 @@ TEST(l2_of_codes_is_missing) {
   for (const Kernels* set : available_kernels()) {
     for (const Pair pair : {Pair::q8_u8, Pair::q8_u4, Pair::parts}) {
       const Scorer scorer = set->scorer(Op::l2, pair, Tail::none);
-      CHECK(scorer.ids == nullptr && scorer.range == nullptr);
+      CHECK(scorer.ids == nullptr && scorer.range == nullptr && scorer.block == nullptr);
     }
   }
 }
@@ -319,6 +320,40 @@ TEST(values_do_not_depend_on_position_or_function) {
           Guarded<float> out(n);
           scorer.ids(problem.query, rows, ids.data(), n, out.data());
           for (std::size_t i = 0; i < n; ++i) CHECK(same_bits(out[i], whole[ids[i]]), name);
+        }
+      }
+    }
+  });
+}
+
+TEST(many_queries_score_as_each_does_alone) {
+  for_all_cases([](const Kernels& set, Op op, Pair pair, Tail tail) {
+    for (const std::size_t dim : {1, 7, 31, 64, 100, 129, 301, 2048, 32769}) {
+      std::mt19937 random(11);
+      constexpr std::size_t kMost = 19, kRows = 5;
+      if (dim > 5000 && (!is_exact(pair) || tail != Tail::none)) continue;
+      const std::string name = case_name(set, op, pair, tail, dim);
+      const Problem rows(pair, tail, dim, kRows, 3, Edge::back, random);
+      std::vector<std::unique_ptr<Problem>> others;
+      std::vector<Query> queries;
+      for (std::size_t q = 0; q < kMost; ++q) {
+        others.push_back(std::make_unique<Problem>(pair, tail, dim, 1, 0, Edge::back, random));
+        queries.push_back(others.back()->query);
+        queries.back().a += static_cast<float>(q);
+      }
+      const Scorer scorer = set.scorer(op, pair, tail);
+      for (const std::size_t count :
+           {std::size_t{0}, std::size_t{1}, std::size_t{2}, std::size_t{4}, std::size_t{7}, std::size_t{8}, kMost}) {
+        for (const std::size_t n : {0, 1, 9}) {
+          Guarded<std::uint32_t> ids(n);
+          for (std::uint32_t& id : ids) id = static_cast<std::uint32_t>(random() % kRows);
+          Guarded<float> out(n * count);
+          scorer.block(queries.data(), count, rows.rows, ids.data(), n, out.data());
+          for (std::size_t q = 0; q < count; ++q) {
+            std::vector<float> alone(n);
+            scorer.ids(queries[q], rows.rows, ids.data(), n, alone.data());
+            for (std::size_t i = 0; i < n; ++i) CHECK(same_bits(out[i * count + q], alone[i]), name);
+          }
         }
       }
     }

@@ -1,0 +1,1 @@
+"""Filtered search: predicates by selectivity and correlation, other libraries, tables and plots (see ../README.md)."""
