@@ -61,6 +61,10 @@ INDEXES = {
             "b": [i % 2 == 0 for i in range(40)],
         },
     ),
+    "posting lists": lambda: annlib.SPANNIndex.build(None, vectors(40, 6), list_size=4),
+    "posting lists of products": lambda: annlib.SPANNIndex.build(
+        None, vectors(40, 6, "uint8"), metric="ip", list_size=4, replicas=3, ids=[f"s{i}" for i in range(40)]
+    ),
     "flat": lambda: annlib.FlatIndex.build(
         vectors(40, 5, "float16"), metric="cosine", ids=[f"s{i}" for i in range(40)]
     ),

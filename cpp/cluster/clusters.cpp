@@ -166,7 +166,8 @@ void mean_of(const RowMatrix& rows, std::span<const std::uint32_t> members, floa
   for (std::uint32_t i : members) {
     for (std::uint32_t d = 0; d < rows.dim; ++d) sum[d] += rows.row(i)[d];
   }
-  for (std::uint32_t d = 0; d < rows.dim; ++d) out[d] = static_cast<float>(sum[d] / static_cast<double>(members.size()));
+  for (std::uint32_t d = 0; d < rows.dim; ++d)
+    out[d] = static_cast<float>(sum[d] / static_cast<double>(members.size()));
 }
 
 }  // namespace

@@ -50,9 +50,7 @@ struct CentroidGraph {
   std::size_t width = 0;
   std::vector<NearCentroid> near;
 
-  std::span<const NearCentroid> of(std::uint32_t centroid) const {
-    return {near.data() + centroid * width, width};
-  }
+  std::span<const NearCentroid> of(std::uint32_t centroid) const { return {near.data() + centroid * width, width}; }
 };
 
 /// Makes a CentroidGraph of centres.

@@ -42,8 +42,8 @@ class ListCodes {
     rotation_.apply(vector, memory);
     return {vector, memory};
   }
-  /// The code of a vector in a place of a block that is zero there. Where its numbers do not fit a float it says that the
-  /// vector is near whatever it is compared with.
+  /// The code of a vector in a place of a block that is zero there. Where its numbers do not fit a float it says that
+  /// the vector is near whatever it is compared with.
   void put(const Center& center, const float* vector, std::byte* block, std::uint32_t place, float* memory) const;
 
  private:

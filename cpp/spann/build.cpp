@@ -91,9 +91,7 @@ std::unique_ptr<SpannState> build_spann(const SpannParams& params, const RowSour
   options.threads = threads;
   Clusters clusters = balanced_clusters(rows, options);
   report(1);
-  const auto around = [&](const Array<float>& centroids) {
-    return centroid_graph(centroids, dim, threads);
-  };
+  const auto around = [&](const Array<float>& centroids) { return centroid_graph(centroids, dim, threads); };
   refine(rows, clusters, around, kRefinements, threads);
   const Array<float>& centroids = clusters.centroids;
   const CentroidGraph graph = around(centroids);

@@ -2,15 +2,18 @@
 
 #include <algorithm>
 #include <limits>
-#include <numeric>
+
+#include "cluster/clusters.h"
 
 namespace annlib {
 namespace {
 
 // By their codes, so many more lists are looked at than are asked for.
-constexpr std::size_t spare(std::size_t n) { return n + n / 4 + 8; }
-// Exact distances of centroids are computed so many at a time.
-constexpr std::size_t kBlock = 256;
+constexpr std::size_t spare(std::size_t n) { return n + n / 2 + 16; }
+// One bit a dimension tells too little of fewer, which are scored as fast as they are.
+constexpr std::uint32_t kCodedFromDim = 48;
+// Centroids of a group.
+constexpr std::size_t kGroup = 64;
 
 }  // namespace
 
@@ -28,8 +31,10 @@ Scan CentroidIndex::exact(const PostingLists& lists, const float* row) const {
 }
 
 void CentroidIndex::build(const PostingLists& lists, int threads) {
-  codes_ = PostingLists(table_->dim(), table_->metric());
+  groups_ = PostingLists(table_->dim(), table_->metric());
+  group_.clear();
   graph_.reset();
+  count_ = 0;
   const std::uint32_t dim = table_->dim();
   std::vector<Slot> numbers;
   for (std::uint32_t l = 0; l < lists.count(); ++l) {
@@ -37,16 +42,27 @@ void CentroidIndex::build(const PostingLists& lists, int threads) {
   }
   if (numbers.empty()) return;
   std::vector<float> centroids(numbers.size() * dim);
-  std::vector<double> sum(dim, 0.0);
   for (std::size_t i = 0; i < numbers.size(); ++i) {
     std::copy_n(lists.centroid(numbers[i]), dim, centroids.data() + i * dim);
-    for (std::uint32_t d = 0; d < dim; ++d) sum[d] += centroids[i * dim + d];
   }
   if (numbers.size() <= kScanned) {
-    std::vector<float> mean(dim);
-    for (std::uint32_t d = 0; d < dim; ++d) mean[d] = static_cast<float>(sum[d] / static_cast<double>(numbers.size()));
-    codes_.add_list(mean.data());
-    codes_.append(0, numbers, centroids.data());
+    ClusterOptions options;
+    options.size = kGroup;
+    options.threads = threads;
+    const Clusters groups = balanced_clusters({centroids.data(), numbers.size(), dim}, options);
+    for (std::size_t g = 0; g < groups.centroids.size() / dim; ++g) groups_.add_list(groups.centroids.data() + g * dim);
+    group_.resize(lists.count(), kNoList);
+    std::vector<std::vector<Slot>> members(groups_.count());
+    std::vector<std::vector<float>> vectors(groups_.count());
+    for (std::size_t i = 0; i < numbers.size(); ++i) {
+      const std::uint32_t g = groups.homes[i];
+      group_[numbers[i]] = g;
+      members[g].push_back(numbers[i]);
+      vectors[g].insert(vectors[g].end(), centroids.begin() + static_cast<std::ptrdiff_t>(i * dim),
+                        centroids.begin() + static_cast<std::ptrdiff_t>((i + 1) * dim));
+    }
+    for (std::uint32_t g = 0; g < members.size(); ++g) groups_.append(g, members[g], vectors[g].data());
+    count_ = numbers.size();
     return;
   }
   HnswParams params;
@@ -65,14 +81,36 @@ void CentroidIndex::add(const PostingLists& lists, std::uint32_t list) {
     graph_->add({centroid, DType::f32, 1, table_->dim()}, {&id, 1}, OnConflict::update, 1, {});
     return;
   }
-  if (codes_.count() == 0) codes_.add_list(centroid);
-  codes_.remove(0, list);
-  codes_.append(0, {&list, 1}, centroid);
+  remove(list);
+  if (groups_.count() == 0) groups_.add_list(centroid);
+  const simd::Scorer l2 = simd::kernels().scorer(simd::Op::l2, simd::Pair::f32_f32, simd::Tail::none);
+  const std::uint32_t dim = table_->dim();
+  simd::Query query;
+  query.data = centroid;
+  simd::Rows rows;
+  rows.data = reinterpret_cast<const std::byte*>(groups_.centroids().data());
+  rows.stride = dim * sizeof(float);
+  rows.dim = dim;
+  std::vector<float> distances(groups_.count());
+  l2.range(query, rows, 0, distances.size(), distances.data());
+  const auto group =
+      static_cast<std::uint32_t>(std::min_element(distances.begin(), distances.end()) - distances.begin());
+  if (group_.size() <= list) group_.resize(list + 1, kNoList);
+  group_[list] = group;
+  groups_.append(group, {&list, 1}, centroid);
+  ++count_;
 }
 
 void CentroidIndex::remove(std::uint32_t list) {
-  const std::int64_t id = list;
-  graph_ ? graph_->remove({&id, 1}, 1) : codes_.remove(0, list);
+  if (graph_) {
+    const std::int64_t id = list;
+    graph_->remove({&id, 1}, 1);
+    return;
+  }
+  if (list >= group_.size() || group_[list] == kNoList) return;
+  groups_.remove(group_[list], list);
+  group_[list] = kNoList;
+  --count_;
 }
 
 void CentroidIndex::search(const PostingLists& lists, const float* row, const simd::BlockQuery& tables, std::size_t n,
@@ -97,20 +135,41 @@ void CentroidIndex::search(const PostingLists& lists, const float* row, const si
     }
     return;
   }
+  const auto cut = [&] {
+    const auto end = s.found.begin() + static_cast<std::ptrdiff_t>(std::min(n, s.found.size()));
+    std::partial_sort(s.found.begin(), end, s.found.end());
+    s.found.erase(end, s.found.end());
+  };
+  if (table_->dim() < kCodedFromDim) {
+    s.need(lists.count());
+    scan.score_range(0, lists.count(), s.distances.data());
+    s.cost.distances += lists.count();
+    for (std::uint32_t list = 0; list < group_.size(); ++list) {
+      if (group_[list] != kNoList) s.found.emplace_back(s.distances[list], list);
+    }
+    return cut();
+  }
   const std::size_t more = std::min(spare(n), count());
-  // The query's distance from the mean, by which all estimates are off alike, is not needed but under ip.
-  float base;
-  exact(codes_, row).score_range(0, 1, &base);
+  s.need(groups_.count());
+  exact(groups_, row).score_range(0, groups_.count(), s.distances.data());
   s.nearest.reset(more);
   const simd::ScanBlock scan_block = simd::kernels().scan_block;
   float bound = std::numeric_limits<float>::infinity();
-  s.cost.estimates += codes_.scan(0, kNoList, tables, base, bound, scan_block, [&](Slot list, float estimate) {
-    s.nearest.push(Candidate(estimate, list));
-    if (s.nearest.full()) bound = s.nearest.bound().distance();
-  });
+  for (std::uint32_t g = 0; g < groups_.count(); ++g) {
+    const std::uint32_t next = g + 1 < groups_.count() ? g + 1 : kNoList;
+    s.cost.estimates +=
+        groups_.scan(g, next, tables, s.distances[g], bound, scan_block, [&](Slot list, float estimate) {
+          s.nearest.push(Candidate(estimate, list));
+          if (s.nearest.full()) bound = s.nearest.bound().distance();
+        });
+  }
   std::vector<Slot> all;
   // Estimates of vectors that are too long for floats are no numbers.
-  if (s.nearest.sorted().size() < more) codes_.slots_of(0, all);
+  if (s.nearest.sorted().size() < more) {
+    for (std::uint32_t list = 0; list < group_.size(); ++list) {
+      if (group_[list] != kNoList) all.push_back(list);
+    }
+  }
   s.need(std::max(more, all.size()));
   std::size_t at = 0;
   for (Candidate c : s.nearest.sorted()) s.slots[at++] = c.slot();
@@ -118,8 +177,7 @@ void CentroidIndex::search(const PostingLists& lists, const float* row, const si
   scan.score(s.slots.data(), at, s.distances.data());
   s.cost.distances += at;
   for (std::size_t i = 0; i < at; ++i) s.found.emplace_back(s.distances[i], s.slots[i]);
-  std::sort(s.found.begin(), s.found.end());
-  s.found.resize(std::min(s.found.size(), n));
+  cut();
 }
 
 }  // namespace annlib

@@ -22,7 +22,8 @@ constexpr std::size_t kListWords = sizeof(PostingLists::List) / sizeof(std::uint
 void SpannIndex::append_sections(SectionList& sections) const {
   const SpannState& state = *state_;
   const std::uint64_t lists = state.lists.count();
-  append_params({dim_, dtype_, metric_, {params_.list_size, params_.replicas, params_.seed, state.clustered}}, sections);
+  append_params({dim_, dtype_, metric_, {params_.list_size, params_.replicas, params_.seed, state.clustered}},
+                sections);
   append_table(state.table, sections);
   sections.add("lists.centroids", ElementType::f32, {lists, dim_}, state.lists.centroids().bytes());
   sections.add("lists.places", ElementType::u32, {lists, kListWords}, state.lists.lists().bytes());
@@ -67,7 +68,8 @@ void SpannIndex::restore(const std::shared_ptr<const Container>& file) {
   if (homes.shape[0] != n || homes.shape[1] != params_.replicas) {
     throw CorruptError("the lists of items and the vectors differ in length");
   }
-  state.lists.restore(Array<float>(load_section(file, centroids)), Array<PostingLists::List>(load_section(file, places)),
+  state.lists.restore(Array<float>(load_section(file, centroids)),
+                      Array<PostingLists::List>(load_section(file, places)),
                       Array<std::byte>(load_section(file, file->require("lists.blocks", ElementType::u8, 1))), n);
   state.homes = Array<std::uint32_t>(load_section(file, homes));
   // Each living item stands in the lists that it names, at least one, and nothing else stands in any.

@@ -75,6 +75,8 @@ bool SpannIndex::probe(const QueryView& query, std::size_t k, std::size_t wanted
   const SpannState& state = *state_;
   const PostingLists& lists = state.lists;
   const std::size_t count = state.centroids.count(), most = filtered ? count : std::min(count, 4 * wanted);
+  // What is typical of the data need not be so around this query.
+  const std::size_t least = (wanted + 1) / 2;
   const bool product = metric_ == Metric::ip;
   const float reach = wanted < count ? state.reach_of(static_cast<double>(wanted)) : std::numeric_limits<float>::max();
   const float part = metric_ == Metric::cosine ? 0.5f : 1.0f;
@@ -104,7 +106,7 @@ bool SpannIndex::probe(const QueryView& query, std::size_t k, std::size_t wanted
       const std::uint32_t list = s.found[at].slot();
       const float distance = s.found[at].distance();
       const float kth = s.nearest.full() ? s.nearest.bound().distance() : std::numeric_limits<float>::infinity();
-      if (product ? distance > kth + reach : distance > kth * reach) return settle(exact, k, s), true;
+      if (at >= least && (product ? distance > kth + reach : distance > kth * reach)) return settle(exact, k, s), true;
       float margin =
           kErrors * state.error * lists.width(list) * (product ? length : std::sqrt(std::max(distance / part, 0.0f)));
       if (!std::isfinite(margin)) margin = std::numeric_limits<float>::max();

@@ -21,7 +21,7 @@ struct SpannParams {
   DType dtype = DType::f32;
   Metric metric = Metric::l2;
   std::uint32_t list_size = 128;  ///< vectors of a list, about, before replicas
-  std::uint32_t replicas = 2;    ///< lists that a vector stands in
+  std::uint32_t replicas = 2;     ///< lists that a vector stands in
   std::uint64_t seed = 0;
 
   static constexpr std::uint32_t kMostListSize = 1u << 20;
@@ -78,8 +78,9 @@ struct SpannState {
 /// dimension of each vector, what seems near by them is ranked by the stored vectors. Thread safety and errors as Index
 /// has them.
 ///
-/// An add that at least doubles the index makes the lists anew; a smaller one appends to those there are, and lists
-/// that grow too long are split as SPFresh does it (Xu et al., SOSP 2023, arXiv 2410.14452).
+/// An add that at least doubles the index, or changes that add up to half of it, make the lists anew; smaller ones
+/// append to those there are, and lists that grow too long are split as SPFresh does it (Xu et al., SOSP 2023,
+/// arXiv 2410.14452).
 class SpannIndex final : public Index {
  public:
   /// ValueError for parameters out of range.
@@ -126,12 +127,13 @@ class SpannIndex final : public Index {
   void rebuild_with(const VectorBlock& vectors, std::span<const std::int64_t> ids, const Lookup& lookup, int threads,
                     const Progress& progress);
   void take_out(Slot slot);
-  void maintain(int threads);
+  void maintain(std::size_t changes, int threads);
   // persist.cpp
   void restore(const std::shared_ptr<const storage::Container>& file);
 
   SpannParams params_;
   std::unique_ptr<SpannState> state_;
+  std::size_t changes_ = 0;  ///< since the lists were made
 };
 
 /// Builds from nothing. The result, arrivals aside, is a function of the set of (id, vector) and the parameters.

@@ -42,6 +42,7 @@ void SpannIndex::rebuild_with(const VectorBlock& vectors, std::span<const std::i
   std::unique_ptr<SpannState> fresh = build_spann(params_, source, threads, progress);
   std::lock_guard writing(lock_);
   state_.swap(fresh);
+  changes_ = 0;
 }
 
 void SpannIndex::insert(const VectorBlock& vectors, std::span<const std::int64_t> ids, const Lookup& lookup,
@@ -95,7 +96,7 @@ void SpannIndex::insert(const VectorBlock& vectors, std::span<const std::int64_t
       table.reveal(fresh[i], ids[i], arrival);
     }
   }
-  maintain(threads);
+  maintain(ids.size() + replaced, threads);
 }
 
 void SpannIndex::take_out(Slot slot) {
@@ -109,11 +110,14 @@ void SpannIndex::erase(std::span<const Slot> slots, int threads) {
     std::lock_guard writing(lock_);
     for (Slot slot : slots) take_out(slot);
   }
-  maintain(threads);
+  maintain(slots.size(), threads);
 }
 
-// Lists that have grown too long are split, and short ones given up, each in a moment of its own.
-void SpannIndex::maintain(int threads) {
+// Lists that have grown too long are split, and short ones given up, each in a moment of its own. When half of all has
+// changed, the lists lie where vectors were, and are made anew: it costs less than inserting as many into a graph.
+void SpannIndex::maintain(std::size_t changes, int threads) {
+  changes_ += changes;
+  if (changes_ * 2 > state_->table.live()) return rebuild(threads, {});
   const std::size_t longest = kLongest * params_.list_size * params_.replicas;
   const std::size_t shortest = params_.list_size * params_.replicas / kShortest;
   for (std::uint32_t list = 0; list < state_->lists.count(); ++list) {  // those that come of a split too

@@ -1,0 +1,214 @@
+/// Clusters, posting lists of one-bit codes, and the index of their centroids.
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <numeric>
+#include <set>
+#include <vector>
+
+#include "cluster/clusters.h"
+#include "posting/posting_lists.h"
+#include "spann/centroid_index.h"
+#include "tests/check.h"
+#include "tests/normal.h"
+
+using namespace annlib;
+using annlib::test::normal;
+
+namespace {
+
+constexpr float kAll = std::numeric_limits<float>::infinity();
+
+float distance2(const float* a, const float* b, std::uint32_t dim) {
+  double sum = 0;
+  for (std::uint32_t i = 0; i < dim; ++i)
+    sum += (static_cast<double>(a[i]) - b[i]) * (static_cast<double>(a[i]) - b[i]);
+  return static_cast<float>(sum);
+}
+
+std::vector<std::pair<Slot, float>> scanned(const PostingLists& lists, std::uint32_t list,
+                                            const simd::BlockQuery& query, float distance, float bound) {
+  std::vector<std::pair<Slot, float>> found;
+  lists.scan(list, kNoList, query, distance, bound, simd::kernels().scan_block,
+             [&](Slot slot, float estimate) { found.emplace_back(slot, estimate); });
+  std::sort(found.begin(), found.end());
+  return found;
+}
+
+}  // namespace
+
+TEST(clusters_are_balanced_and_do_not_depend_on_threads) {
+  constexpr std::uint32_t kDim = 12;
+  const std::vector<float> rows = normal(3000 * kDim, 1);
+  ClusterOptions options;
+  options.size = 50;
+  options.threads = 1;
+  const RowMatrix matrix{rows.data(), 3000, kDim};
+  const Clusters one = balanced_clusters(matrix, options);
+  options.threads = 4;
+  const Clusters four = balanced_clusters(matrix, options);
+  CHECK_EQ(one.centroids.size(), four.centroids.size());
+  CHECK(std::equal(one.centroids.begin(), one.centroids.end(), four.centroids.begin()));
+  CHECK(one.homes == four.homes);
+  const std::size_t count = one.centroids.size() / kDim;
+  std::vector<std::size_t> sizes(count, 0);
+  std::vector<double> sums(count * kDim, 0.0);
+  for (std::size_t i = 0; i < 3000; ++i) {
+    ++sizes[one.homes[i]];
+    for (std::uint32_t d = 0; d < kDim; ++d) sums[one.homes[i] * kDim + d] += rows[i * kDim + d];
+  }
+  CHECK(count >= 60 && count <= 150, count);
+  CHECK(*std::max_element(sizes.begin(), sizes.end()) <= 63);
+  for (std::size_t c = 0; c < count; ++c) {
+    CHECK(sizes[c] > 0, c);
+    for (std::uint32_t d = 0; d < kDim; ++d) {
+      CHECK(std::fabs(one.centroids[c * kDim + d] - sums[c * kDim + d] / static_cast<double>(sizes[c])) < 1e-5, c);
+    }
+  }
+}
+
+TEST(clusters_of_equal_rows_end) {
+  const std::vector<float> rows(1000 * 3, 0.25f);
+  ClusterOptions options;
+  options.size = 7;
+  const Clusters clusters = balanced_clusters({rows.data(), 1000, 3}, options);
+  CHECK(clusters.centroids.size() / 3 >= 1000 / 9);
+  const Clusters single = balanced_clusters({rows.data(), 1, 3}, options);
+  CHECK_EQ(single.centroids.size(), 3u);
+}
+
+TEST(estimates_of_lists_are_near_the_truth) {
+  for (const Metric metric : {Metric::l2, Metric::cosine, Metric::ip}) {
+    for (const std::uint32_t dim : {3u, 48u, 100u}) {
+      PostingLists lists(dim, metric);
+      std::vector<float> rows = normal(90 * dim, 2), query = normal(dim, 3);
+      const auto unit = [&](float* x) {
+        const float length = std::sqrt(distance2(x, std::vector<float>(dim, 0.0f).data(), dim));
+        for (std::uint32_t d = 0; d < dim; ++d) x[d] /= length;
+      };
+      if (metric == Metric::cosine) {
+        for (std::size_t i = 0; i < 90; ++i) unit(rows.data() + i * dim);
+        unit(query.data());
+      }
+      std::vector<float> middle(dim, 0.0f);
+      for (std::size_t i = 0; i < 90 * dim; ++i) middle[i % dim] += rows[i] / 90;
+      lists.add_list(middle.data());
+      std::vector<Slot> slots(90);
+      std::iota(slots.begin(), slots.end(), Slot{5});
+      lists.append(0, {slots.data(), 40}, rows.data());
+      lists.append(0, {slots.data() + 40, 50}, rows.data() + 40 * dim);
+      const auto truth = [&](const float* other) {
+        if (metric == Metric::ip) {
+          float sum = 0;
+          for (std::uint32_t d = 0; d < dim; ++d) sum -= query[d] * other[d];
+          return sum;
+        }
+        return distance2(query.data(), other, dim) * (metric == Metric::cosine ? 0.5f : 1.0f);
+      };
+      QueryBuffer buffer;
+      const simd::BlockQuery tables = lists.codes().prepare(query.data(), buffer);
+      const auto found = scanned(lists, 0, tables, truth(middle.data()), kAll);
+      CHECK_EQ(found.size(), 90u);
+      double error = 0, spread = 0;
+      for (std::size_t i = 0; i < 90; ++i) {
+        CHECK_EQ(found[i].first, slots[i]);
+        error += std::pow(found[i].second - truth(rows.data() + i * dim), 2.0);
+        spread += std::pow(truth(rows.data() + i * dim) - truth(middle.data()), 2.0);
+      }
+      CHECK(error < spread, "dim ", dim, " error ", error, " spread ", spread);
+      const float bound = found[20].second;
+      for (const auto& [slot, estimate] : scanned(lists, 0, tables, truth(middle.data()), bound)) {
+        CHECK(estimate < bound, slot);
+      }
+    }
+  }
+}
+
+TEST(lists_hold_what_was_put_in_and_not_taken_out) {
+  constexpr std::uint32_t kDim = 20;
+  PostingLists lists(kDim, Metric::l2);
+  const std::vector<float> rows = normal(200 * kDim, 4);
+  lists.add_list(rows.data());
+  lists.add_list(rows.data() + kDim);
+  std::set<Slot> inside;
+  QueryBuffer buffer;
+  const std::vector<float> query = normal(kDim, 5);
+  const simd::BlockQuery tables = lists.codes().prepare(query.data(), buffer);
+  const float base = distance2(query.data(), rows.data(), kDim);
+  for (Slot slot = 0; slot < 200; ++slot) {
+    lists.append(slot % 2, {&slot, 1}, rows.data() + slot * kDim);
+    if (slot % 2 == 0) inside.insert(slot);
+  }
+  const auto before = scanned(lists, 0, tables, base, kAll);
+  for (Slot slot = 0; slot < 200; slot += 6) {
+    lists.remove(0, slot);
+    inside.erase(slot);
+  }
+  const auto expect = [&] {
+    std::vector<std::pair<Slot, float>> left;
+    for (const auto& one : before) {
+      if (inside.count(one.first)) left.push_back(one);
+    }
+    return left;
+  };
+  CHECK(scanned(lists, 0, tables, base, kAll) == expect());
+  CHECK(lists.wasted_bytes() > 0);
+  lists.compact();
+  CHECK_EQ(lists.wasted_bytes(), 0u);
+  CHECK(scanned(lists, 0, tables, base, kAll) == expect());
+  std::vector<Slot> slots;
+  lists.slots_of(0, slots);
+  CHECK(std::set<Slot>(slots.begin(), slots.end()) == inside);
+  lists.reset(0, rows.data() + 3 * kDim);
+  CHECK_EQ(lists.size(0), 0u);
+  CHECK(scanned(lists, 0, tables, base, kAll).empty());
+}
+
+TEST(nearest_centroids_are_found_while_they_come_and_go) {
+  constexpr std::pair<std::uint32_t, Metric> kCases[] = {
+      {16, Metric::l2}, {16, Metric::ip}, {64, Metric::l2}, {64, Metric::ip}};
+  for (const auto& [dim, metric] : kCases) {
+    Table table(dim, DType::f32, metric);
+    PostingLists lists(dim, metric);
+    CentroidIndex index(table);
+    const std::vector<float> rows = normal(600 * dim, 6);
+    const Slot slot = 0;
+    for (std::uint32_t l = 0; l < 500; ++l) {
+      lists.add_list(rows.data() + l * dim);
+      lists.append(l, {&slot, 1}, rows.data() + l * dim);
+    }
+    index.build(lists, 2);
+    CHECK_EQ(index.count(), 500u);
+    for (std::uint32_t l = 0; l < 100; ++l) index.remove(l);
+    for (std::uint32_t l = 500; l < 600; ++l) {
+      lists.add_list(rows.data() + l * dim);
+      lists.append(l, {&slot, 1}, rows.data() + l * dim);
+      index.add(lists, l);
+    }
+    CHECK_EQ(index.count(), 500u);
+    Scratch s;
+    std::size_t hits = 0;
+    for (std::uint64_t q = 0; q < 20; ++q) {
+      const std::vector<float> query = normal(dim, 100 + q);
+      const simd::BlockQuery tables = lists.codes().prepare(query.data(), s.tables);
+      std::vector<std::pair<float, Slot>> truth;
+      for (std::uint32_t l = 100; l < 600; ++l) {
+        float value = 0;
+        for (std::uint32_t d = 0; d < dim; ++d) value -= query[d] * rows[l * dim + d];
+        if (metric == Metric::l2) value = distance2(query.data(), rows.data() + l * dim, dim);
+        truth.emplace_back(value, l);
+      }
+      std::sort(truth.begin(), truth.end());
+      index.search(lists, query.data(), tables, 20, s);
+      CHECK_EQ(s.found.size(), 20u);
+      CHECK(std::is_sorted(s.found.begin(), s.found.end()));
+      for (const Candidate& c : s.found) {
+        CHECK(c.slot() >= 100 && c.slot() < 600);
+        hits += std::any_of(truth.begin(), truth.begin() + 20, [&](const auto& t) { return t.second == c.slot(); });
+      }
+    }
+    CHECK(hits >= (dim == 16 ? 400 : 280), "dim ", dim, " hits ", hits);
+  }
+}
