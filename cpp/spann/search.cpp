@@ -90,6 +90,8 @@ bool SpannIndex::probe(const QueryView& query, std::size_t k, std::size_t wanted
   }
   const simd::BlockQuery tables = lists.codes().prepare(row, s.tables);
   const float length = product ? std::sqrt(simd::kernels().norm2(row, dim_)) : 0.0f;
+  // What rounding the query to 7 bits does: of lists far smaller than it is long, that is what errors come from.
+  const float rounding = tables.scale * std::sqrt(static_cast<float>(tables.count) / 12.0f);
   s.visited.reset(state.table.slots());
   s.nearest.reset(k);
   s.expanded.clear();
@@ -107,8 +109,8 @@ bool SpannIndex::probe(const QueryView& query, std::size_t k, std::size_t wanted
       const float distance = s.found[at].distance();
       const float kth = s.nearest.full() ? s.nearest.bound().distance() : std::numeric_limits<float>::infinity();
       if (at >= least && (product ? distance > kth + reach : distance > kth * reach)) return settle(exact, k, s), true;
-      float margin =
-          kErrors * state.error * lists.width(list) * (product ? length : std::sqrt(std::max(distance / part, 0.0f)));
+      const float compared = product ? length : std::sqrt(std::max(distance / part, 0.0f));
+      float margin = kErrors * lists.width(list) * (state.error * compared + rounding);
       if (!std::isfinite(margin)) margin = std::numeric_limits<float>::max();
       const std::uint32_t next = at + 1 < s.found.size() ? s.found[at + 1].slot() : kNoList;
       s.cost.estimates +=
