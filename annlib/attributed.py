@@ -95,11 +95,7 @@ class Attributed:
         """
         if filter is None:
             raise ValueError("a filter to compile must be given, got None")
-        core = self._lower(filter)
-        if core.mask is not None:
-            with self._write_lock:
-                self._core.count(*core)
-                core = CoreFilter(ids=self._core.ids()[core.mask])
+        core = filters.lower(filter, self._filter_keys, self._keys_of_rows)
         self._core.count(*core)
         return CompiledFilter(core, filter)
 
@@ -128,6 +124,11 @@ class Attributed:
 
     def _filter_keys(self, ids: Any) -> IntArray:
         return self._keys(id_forms.as_list(ids)[0])
+
+    def _keys_of_rows(self, mask: NDArray[np.bool_]) -> IntArray:
+        with self._write_lock:
+            self._core.count(*CoreFilter(mask=np.ascontiguousarray(mask)))  # a ValueError for another length
+            return self._core.ids()[mask]
 
     def _attribute_stats(self) -> dict[str, Any]:
         """Each attribute's type, nulls and bytes, for `stats`; nothing where there are none."""
