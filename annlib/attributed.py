@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -82,6 +82,26 @@ class Attributed:
                 return
             keys, _ = self._known_keys(ids)
             self._core.set_attributes(keys, to_core(attributes, len(keys), self._core.attribute_types()))
+
+    def drop_attributes(self, names: str | Iterable[str]) -> None:
+        """Take attributes away, and filter indexes on them; the index is then as though they had never been there.
+
+        Parameters
+        ----------
+        names : str or iterable of str
+            One or several.
+
+        Raises
+        ------
+        ValueError
+            An attribute that there is not, naming those that there are; nothing is dropped then.
+        """
+        listed = [names] if isinstance(names, str) else list(names)
+        for name in listed:
+            if not isinstance(name, str):
+                raise ValueError(f"the name of an attribute must be a string, got {name!r}")
+        with self._write_lock:
+            self._core.drop_attributes(listed)
 
     def count(self, filter: Filter | None) -> int:
         """How many items a filter lets through, exactly. ValueError as in `search`."""

@@ -126,6 +126,11 @@ std::shared_ptr<const ColumnOrder> FilterCache::order_of(const std::string& name
   return made;
 }
 
+void FilterCache::forget(const std::string& column) {
+  std::lock_guard guard(mutex_);
+  orders_.erase(column);
+}
+
 std::size_t FilterCache::memory_bytes() const {
   std::lock_guard guard(mutex_);
   std::size_t bytes = bytes_;

@@ -36,6 +36,9 @@ class FilterCache {
   /// `encoded` as for read_expression(), whose errors these are.
   Passing evaluate(std::string_view encoded, const Table& table);
 
+  /// Frees what belongs to a column that is no more.
+  void forget(const std::string& column);
+
   std::size_t memory_bytes() const;
   /// Of the order of one column; 0 where there is none.
   std::size_t order_bytes(std::string_view column) const;
