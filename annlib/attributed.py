@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -83,6 +83,26 @@ class Attributed:
             keys, _ = self._known_keys(ids)
             self._core.set_attributes(keys, to_core(attributes, len(keys), self._core.attribute_types()))
 
+    def drop_attributes(self, names: str | Iterable[str]) -> None:
+        """Take attributes away, and filter indexes on them; the index is then as though they had never been there.
+
+        Parameters
+        ----------
+        names : str or iterable of str
+            One or several.
+
+        Raises
+        ------
+        ValueError
+            An attribute that there is not, naming those that there are; nothing is dropped then.
+        """
+        listed = [names] if isinstance(names, str) else list(names)
+        for name in listed:
+            if not isinstance(name, str):
+                raise ValueError(f"the name of an attribute must be a string, got {name!r}")
+        with self._write_lock:
+            self._core.drop_attributes(listed)
+
     def count(self, filter: Filter | None) -> int:
         """How many items a filter lets through, exactly. ValueError as in `search`."""
         return self._core.count(*self._lower(filter))
@@ -95,11 +115,7 @@ class Attributed:
         """
         if filter is None:
             raise ValueError("a filter to compile must be given, got None")
-        core = self._lower(filter)
-        if core.mask is not None:
-            with self._write_lock:
-                self._core.count(*core)
-                core = CoreFilter(ids=self._core.ids()[core.mask])
+        core = filters.lower(filter, self._filter_keys, self._keys_of_rows)
         self._core.count(*core)
         return CompiledFilter(core, filter)
 
@@ -128,6 +144,11 @@ class Attributed:
 
     def _filter_keys(self, ids: Any) -> IntArray:
         return self._keys(id_forms.as_list(ids)[0])
+
+    def _keys_of_rows(self, mask: NDArray[np.bool_]) -> IntArray:
+        with self._write_lock:
+            self._core.count(*CoreFilter(mask=np.ascontiguousarray(mask)))  # a ValueError for another length
+            return self._core.ids()[mask]
 
     def _attribute_stats(self) -> dict[str, Any]:
         """Each attribute's type, nulls and bytes, for `stats`; nothing where there are none."""

@@ -49,7 +49,9 @@ def run(args: argparse.Namespace) -> int:
         f"{n:,} arXiv abstracts as {dim}-d vectors, metric {data.metric}; queries are titles of other papers."
     )
     index, seconds = _timed(
-        lambda: annlib.HNSWIndex.build(data.train, metric=data.metric, progress=bar_is_seen())
+        lambda: annlib.HNSWIndex.build(
+            data.train, metric=data.metric, attributes=attributes(data), progress=bar_is_seen()
+        )
     )
     print(f"built {index!r} in {seconds:.2f} s, {index.stats()['memory_bytes'] / 1e6:.1f} MB\n")
     for row in rows:
@@ -57,6 +59,14 @@ def run(args: argparse.Namespace) -> int:
     if not args.no_compare:
         compare(data, index, seconds)
     return 0
+
+
+def attributes(data: Dataset) -> dict[str, NDArray[Any]]:
+    """What the papers are filtered by: their category, and the day that they came out."""
+    return {
+        "category": data.attributes["primary_category"],
+        "created": data.attributes["created_day"].astype("datetime64[D]"),
+    }
 
 
 def _timed(make: Callable[[], Any]) -> tuple[Any, float]:
@@ -79,16 +89,15 @@ def chosen_queries(data: Dataset, count: int, word: str | None) -> Sequence[int]
 
 def show_query(data: Dataset, index: Any, row: int, answers: int = 5) -> None:
     """Print the answers to one query: of all papers, then of those in one category since a year."""
-    columns = data.attributes
     query = data.test[row]
     print(f"query: {data.test_attributes['title'][row]}")
     everything = index.search(query, answers)
     print_answers(data, everything, "nearest of all papers")
     category = filter_category(data, row, int(everything.ids[0]))
-    year = int(np.median(years(columns["created_day"])))
-    mask = (columns["primary_category"] == category) & (years(columns["created_day"]) >= year)
-    condition = f"primary_category = {category}, created since {year}: {int(mask.sum()):,} papers match"
-    print_answers(data, index.search(query, answers, filter=mask), condition)
+    year = int(np.median(years(data.attributes["created_day"])))
+    condition = f"category = '{category}' AND created >= '{year}-01-01'"
+    found = index.search(query, answers, filter=condition)
+    print_answers(data, found, f"filter {condition}: {index.count(condition):,} papers match")
     print()
 
 

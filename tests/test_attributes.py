@@ -231,3 +231,49 @@ def test_attributes_of_codes_alone(index_type: type[annlib.Index], tmp_path: Pat
         for form in (F.n < 40, {"n": {"$lt": 40}}, "n < 40", np.arange(1, 40, 2), one.ids < 40):
             _, found, _ = one.search_radius(train[0], np.inf, filter=form)
             assert sorted(found.tolist()) == list(range(1, 40, 2))
+
+
+@pytest.mark.parametrize("index_type", INDEXES)
+def test_dropped_as_though_never_there(index_type: type[annlib.Index], tmp_path: Path) -> None:
+    data, size, tags = vectors(200, 4), np.arange(200), [["x"], ["y", "z"]] * 100
+    index = index_type.build(data, attributes={"size": size, "tags": tags, "third": size % 3})
+    for _ in range(3):  # columns are sorted, bitmaps are kept
+        assert index.count((F.size < 10) & F.tags.any("x")) == 5
+    before = index.digest()
+    for missing in (["size", "nothing"], "nothing", ["Size"]):
+        with pytest.raises(ValueError, match=r"no attribute '\w+'; there are: size \(int\), tags"):
+            index.drop_attributes(missing)
+    with pytest.raises(ValueError, match="must be a string, got 3"):
+        index.drop_attributes(["size", 3])  # type: ignore[list-item]
+    assert index.digest() == before
+    index.drop_attributes(["tags", "third"])
+    assert index.digest() == index_type.build(data, attributes={"size": size}).digest()
+    assert list(index.attributes()) == ["size"] == list(index.stats()["attributes"])
+    assert index.count(F.size < 10) == 10
+    with pytest.raises(ValueError, match="no attribute 'tags'"):
+        index.count(F.tags.any("x"))
+    index.save(tmp_path / "x.ann")
+    mapped = annlib.load(tmp_path / "x.ann", mmap=True)
+    assert mapped.digest() == index.digest()
+    mapped.drop_attributes("size")
+    assert mapped.digest() == index_type.build(data).digest() and mapped.attributes() == {}
+    # The name is free for another type.
+    mapped.add(vectors(1, 4, seed=1), attributes={"size": ["large"]})
+    assert mapped.count(F.size == "large") == 1 and mapped.count(F.size.is_null()) == 200
+
+
+def test_filter_indexes_go_with_their_attribute(tmp_path: Path) -> None:
+    data, columns = vectors(2000, 4), {"size": np.arange(2000) % 8, "other": np.arange(2000) % 4}
+    index = annlib.HNSWIndex.build(data, M=8, ef_construction=40, attributes=columns)
+    for name in columns:
+        index.create_filter_index(name, min_items=100)
+    index.drop_attributes(["size"])
+    assert list(index.filter_indexes()) == ["other"]
+    index.save(tmp_path / "x.ann")
+    again = annlib.load(tmp_path / "x.ann")
+    assert isinstance(again, annlib.HNSWIndex) and list(again.filter_indexes()) == ["other"]
+    same = annlib.HNSWIndex.build(data, M=8, ef_construction=40, attributes={"other": columns["other"]})
+    same.create_filter_index("other", min_items=100)
+    assert again.digest() == index.digest() == same.digest()
+    index.add(data[:10], attributes={"size": np.arange(10)})
+    assert index.search(data[0], 5, filter="size < 3").counts == 3

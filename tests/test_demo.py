@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 
 import numpy as np
@@ -20,7 +21,9 @@ def data() -> datasets.Dataset:
 
 @pytest.fixture(scope="module")
 def index(data: datasets.Dataset) -> annlib.HNSWIndex:
-    return annlib.HNSWIndex.build(data.train, metric=data.metric, M=8, ef_construction=60)
+    return annlib.HNSWIndex.build(
+        data.train, metric=data.metric, M=8, ef_construction=60, attributes=demo.attributes(data)
+    )
 
 
 def test_demo_command(capsys: pytest.CaptureFixture[str], data: datasets.Dataset) -> None:
@@ -37,12 +40,15 @@ def test_answers_are_titles_and_the_filter_holds(
 ) -> None:
     (row,) = demo.chosen_queries(data, 1, "quantum")
     demo.show_query(data, index, row)
-    everything, filtered = capsys.readouterr().out.split("primary_category = ")
+    everything, filtered = capsys.readouterr().out.split("filter category = '")
     first = data.attributes["title"][data.neighbors[row, 0]]
     assert first[:20] in everything
-    category = filtered.split(",")[0]
+    category, year = re.match(r"([\w.-]+)' AND created >= '(\d+)-01-01'", filtered).groups()  # type: ignore[union-attr]
     lines = [line for line in filtered.splitlines() if " 0." in line]
-    assert lines and all(category in line for line in lines)
+    assert lines and all(category in line and year <= re.findall(r"\b\d{4}\b", line)[0] for line in lines)
+    there = data.attributes["primary_category"] == category
+    matches = there & (demo.years(data.attributes["created_day"]) >= int(year))
+    assert f": {matches.sum():,} papers match" in filtered
 
 
 def test_queries_by_word(data: datasets.Dataset, capsys: pytest.CaptureFixture[str]) -> None:

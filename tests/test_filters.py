@@ -73,7 +73,11 @@ _LITERALS: dict[str, Any] = {
 @st.composite
 def leaves(draw: Any) -> tuple[Expression, Mask]:
     """A condition, and which rows it holds for, by numpy or Python."""
-    column = draw(st.sampled_from([*_LITERALS, "tags", "codes", "flag", "null"]))
+    column = draw(st.sampled_from([*_LITERALS, "tags", "codes", "flag", "null", "items"]))
+    if column == "items":
+        some = draw(st.sets(st.integers(0, N + 5)))
+        mask = np.isin(np.arange(N), list(some))
+        return (F.ids(some) if draw(st.booleans()) else F.mask(mask)), mask
     if column == "null":
         name = draw(st.sampled_from(["price", "label", "tags", "year"]))
         return F[name].is_null(), ~rows(lambda value: value == value, COLUMNS[name])

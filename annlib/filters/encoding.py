@@ -5,11 +5,14 @@ from __future__ import annotations
 import datetime
 import re
 import struct
+from hashlib import blake2b
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from .expression import All, AnyOf, Expression, Leaf, Not, Operator
+from ..ids import IntArray
+from .expression import All, AnyOf, Expression, Items, Leaf, Not, Operator
 
 _INT64 = range(-(1 << 63), 1 << 63)
 _EPOCH = datetime.datetime(1970, 1, 1)
@@ -19,26 +22,56 @@ _ISO = re.compile(
 )
 
 
-def encode(expression: Expression) -> bytes:
-    """The bytes of an expression; ValueError for what is none and for literals of no type that there is."""
+def encode(expression: Expression) -> tuple[bytes | Items, ...]:
+    """The bytes of an expression, with its items where those of `encode_ids` or `encode_mask` are to stand.
+
+    ValueError for what is no expression and for literals of no type that there is.
+    """
     out = bytearray()
+    items: list[tuple[int, Items]] = []
     try:
-        _node(expression, out)
+        _node(expression, out, items)
     except RecursionError:
         raise ValueError("the filter is nested too deeply") from None
-    return bytes(out)
+    pieces: list[bytes | Items] = []
+    begin = 0
+    for position, listed in items:
+        pieces += bytes(out[begin:position]), listed
+        begin = position
+    return *pieces, bytes(out[begin:])
 
 
-def _node(expression: Expression, out: bytearray) -> None:
+def encode_ids(keys: IntArray) -> bytes:
+    """The bytes of the items under these ids of the core."""
+    return _items(6, keys)
+
+
+def encode_mask(rows: NDArray[np.bool_]) -> bytes:
+    """The bytes of the items with these rows."""
+    return _items(7, rows)
+
+
+def _items(tag: int, array: NDArray[Any]) -> bytes:
+    data = array.tobytes()
+    # The core knows a list again by its hash, which therefore must not be one that can be met by design or by chance.
+    return (
+        struct.pack("<B16sQ", tag, blake2b(data, digest_size=16, person=bytes([tag])).digest(), len(data))
+        + data
+    )
+
+
+def _node(expression: Expression, out: bytearray, items: list[tuple[int, Items]]) -> None:
     if isinstance(expression, Leaf):
         _leaf(expression, out)
+    elif isinstance(expression, Items):
+        items.append((len(out), expression))
     elif isinstance(expression, Not):
         out.append(2)
-        _node(expression.part, out)
+        _node(expression.part, out, items)
     elif isinstance(expression, (All, AnyOf)):
         out += struct.pack("<BI", 3 if isinstance(expression, All) else 4, len(expression.parts))
         for part in expression.parts:
-            _node(part, out)
+            _node(part, out, items)
     else:
         raise ValueError(f"{expression!r} is no filter expression")
 

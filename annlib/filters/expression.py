@@ -12,6 +12,9 @@ from functools import cached_property
 from typing import Any, NoReturn
 
 import numpy as np
+from numpy.typing import NDArray
+
+from .. import ids as id_forms
 
 
 class Operator(IntEnum):
@@ -28,7 +31,7 @@ class Operator(IntEnum):
 
 
 class Expression:
-    """A condition on the attributes of an item. Combine with ``&``, ``|`` and ``~``. Immutable."""
+    """A condition on an item. Combine with ``&``, ``|`` and ``~``. Immutable."""
 
     def __and__(self, other: Expression) -> Expression:
         return All(_joined(All, self, other)) if isinstance(other, Expression) else NotImplemented
@@ -45,8 +48,11 @@ class Expression:
         )
 
     @cached_property
-    def encoded(self) -> bytes:
-        """The expression as the core reads it. ValueError for literals of no type that there is."""
+    def encoded(self) -> tuple[bytes | Items, ...]:
+        """The expression as the core reads it, once items are encoded as well, which depends on the index.
+
+        ValueError for literals of no type that there is.
+        """
         from .encoding import encode
 
         return encode(self)
@@ -72,6 +78,36 @@ class Leaf(Expression):
             return f"({field} {symbol} {self.values[0]!r})"
         name = {Operator.IS_IN: "isin", Operator.ANY: "any", Operator.HOLDS: "holds"}[self.operator]
         return f"{field}.{name}({list(self.values)!r})"
+
+
+class Items(Expression):
+    """The items that are listed, by ids or by a mask over ``index.ids``."""
+
+
+class Ids(Items):
+    """The items under `ids`, known or not, integers or strings as the index has them."""
+
+    def __init__(self, ids: Any) -> None:
+        listed, _ = id_forms.as_list(ids)
+        self.ids = listed.copy() if isinstance(listed, np.ndarray) else listed
+
+    def __repr__(self) -> str:
+        return f"F.ids(<{len(self.ids)}>)"
+
+
+class Mask(Items):
+    """The items for which `rows` is true, by order of ``index.ids``."""
+
+    def __init__(self, rows: Any) -> None:
+        array = np.asarray(rows)
+        if array.dtype != np.bool_ or array.ndim != 1:
+            raise ValueError(
+                f"a mask must be one-dimensional, of bool; got {array.dtype} of shape {array.shape}"
+            )
+        self.rows: NDArray[np.bool_] = array.copy()
+
+    def __repr__(self) -> str:
+        return f"F.mask(<{np.count_nonzero(self.rows)} of {len(self.rows)}>)"
 
 
 class Not(Expression):
@@ -185,7 +221,21 @@ def _arguments(values: tuple[Any, ...]) -> list[Any]:
 
 
 class _Fields:
-    """Makes fields of names."""
+    """Makes fields of names, and conditions of items. Columns named so are ``F["ids"]`` and ``F["mask"]``."""
+
+    @staticmethod
+    def ids(ids: Any) -> Expression:
+        """The item is one of these: an array, list or set of ids, which are copied. Unknown ids match nothing."""
+        return Ids(ids)
+
+    @staticmethod
+    def mask(rows: Any) -> Expression:
+        """The item's row of a boolean array is true; by order of ``index.ids``, shape (len(index),), copied.
+
+        It holds for one state of the index: after a change it is a ValueError if the length is another, and names
+        other items if it is not. `Index.compile` makes ids of it, which last.
+        """
+        return Mask(rows)
 
     def __getattr__(self, name: str) -> Field:
         if name.startswith("__"):
@@ -199,5 +249,5 @@ class _Fields:
         return "F"
 
 
-#: ``F.year >= 2015``, ``F["first author"] == "x"``, ``F.tags.any("a", "b")``.
+#: ``F.year >= 2015``, ``F["first author"] == "x"``, ``F.tags.any("a", "b")``, ``F.ids([3, 4])``, ``F.mask(rows)``.
 F = _Fields()

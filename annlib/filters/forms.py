@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..ids import IntArray
-from .expression import Expression, Field
+from .encoding import encode_ids, encode_mask
+from .expression import Expression, Field, Ids, Mask
 
 #: An expression (`F.year > 2015`), a dict, a SQL-like string, a pyarrow expression, a compiled filter, a boolean mask
 #: by row order of ``index.ids``, or an array or list of ids.
@@ -62,8 +63,13 @@ def _is_array(item: Any) -> bool:
     return not isinstance(item, str) and np.ndim(item) > 0
 
 
-def lower(filter: Any, to_keys: Callable[[Any], IntArray]) -> CoreFilter:
-    """One filter for the core; `to_keys` turns ids, known or not, into the core's.
+def lower(
+    filter: Any,
+    to_keys: Callable[[Any], IntArray],
+    rows_to_keys: Callable[[NDArray[np.bool_]], IntArray] | None = None,
+) -> CoreFilter:
+    """One filter for the core; `to_keys` turns ids, known or not, into the core's, and so does `rows_to_keys`, where it
+    is given, with masks.
 
     Raises ValueError for what is no filter. What it says of columns, and a mask's length, is checked by the core,
     against the state that it searches.
@@ -74,7 +80,7 @@ def lower(filter: Any, to_keys: Callable[[Any], IntArray]) -> CoreFilter:
         return filter.core
     expression = as_expression(filter)
     if expression is not None:
-        return CoreFilter(expression=expression.encoded)
+        return CoreFilter(expression=_encoded(expression, to_keys, rows_to_keys))
     if isinstance(filter, Field) or callable(filter):
         raise ValueError(f"a filter is a condition, a boolean mask or ids, got {filter!r}")
     if isinstance(filter, (set, frozenset, range)):
@@ -83,10 +89,30 @@ def lower(filter: Any, to_keys: Callable[[Any], IntArray]) -> CoreFilter:
     if array.ndim != 1:
         raise ValueError(f"a filter must be one-dimensional, got shape {array.shape}")
     if array.dtype == np.bool_:
+        if rows_to_keys is not None:
+            return CoreFilter(ids=rows_to_keys(array))
         return CoreFilter(mask=np.ascontiguousarray(array))
     if array.size == 0:
         return CoreFilter(ids=np.empty(0, np.int64))
     return CoreFilter(ids=to_keys(filter if array.dtype.kind in "UO" else array))
+
+
+def _encoded(
+    expression: Expression,
+    to_keys: Callable[[Any], IntArray],
+    rows_to_keys: Callable[[NDArray[np.bool_]], IntArray] | None,
+) -> bytes:
+    pieces = []
+    for piece in expression.encoded:
+        if isinstance(piece, bytes):
+            pieces.append(piece)
+        elif isinstance(piece, Ids):
+            pieces.append(encode_ids(to_keys(piece.ids)))
+        elif isinstance(piece, Mask):
+            pieces.append(
+                encode_mask(piece.rows) if rows_to_keys is None else encode_ids(rows_to_keys(piece.rows))
+            )
+    return b"".join(pieces)
 
 
 def as_expression(filter: Any) -> Expression | None:

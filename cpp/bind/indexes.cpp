@@ -332,6 +332,7 @@ void bind_indexes(py::module_& m) {
             ids ? index.set_attributes(span_of(*ids), columns) : index.replace_attributes(columns);
           },
           py::arg("ids"), py::arg("attributes"))
+      .def("drop_attributes", &Index::drop_attributes, py::arg("names"), py::call_guard<Release>())
       .def("attributes", &attributes, py::arg("ids"))
       .def("attribute_types", &attribute_types)
       .def("attribute_stats", &attribute_stats)

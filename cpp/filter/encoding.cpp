@@ -17,6 +17,7 @@ enum class Literal : std::uint8_t { boolean, integer, real, text, instant, text_
 constexpr const char* kLiterals[] = {"a bool", "an int", "a float", "a string", "a date", "a string"};
 
 constexpr int kDeepest = 500;
+constexpr std::size_t kHashBytes = 16;
 constexpr std::int64_t kDay = 86'400'000'000;
 
 struct Value {
@@ -62,7 +63,8 @@ Cut cut_days_at(std::int64_t instant) {
 
 class Reader {
  public:
-  Reader(std::string_view bytes, const Columns& columns) : bytes_(bytes), columns_(columns) {}
+  Reader(std::string_view bytes, const Columns& columns, const SlotsOfItems& slots_of)
+      : bytes_(bytes), columns_(columns), slots_of_(slots_of) {}
 
   Expression read() {
     Expression expression = node(0);
@@ -81,19 +83,20 @@ class Reader {
     bytes_.remove_prefix(sizeof(T));
     return value;
   }
-  std::string_view text() {
-    const auto length = number<std::uint32_t>();
+  std::string_view take(std::uint64_t length) {
     if (length > bytes_.size()) fail();
-    const std::string_view text = bytes_.substr(0, length);
+    const std::string_view taken = bytes_.substr(0, length);
     bytes_.remove_prefix(length);
-    return text;
+    return taken;
   }
+  std::string_view text() { return take(number<std::uint32_t>()); }
 
   Expression node(int depth) {
     if (depth > kDeepest) {
       throw ValueError("a filter may be nested " + std::to_string(kDeepest) + " deep, and this one is deeper");
     }
-    switch (number<std::uint8_t>()) {
+    const auto tag = number<std::uint8_t>();
+    switch (tag) {
       case 0:
         return {Kind::nothing};
       case 1:
@@ -106,6 +109,9 @@ class Reader {
         return any_of(nodes(depth));
       case 5:
         return leaf();
+      case 6:
+      case 7:
+        return items(tag == 7);
       default:
         fail();
     }
@@ -113,6 +119,16 @@ class Reader {
   std::vector<Expression> nodes(int depth) {
     std::vector<Expression> made;
     for (auto n = number<std::uint32_t>(); n > 0; --n) made.push_back(node(depth + 1));
+    return made;
+  }
+
+  Expression items(bool mask) {
+    const std::string_view hash = take(kHashBytes);
+    const std::string_view bytes = take(number<std::uint64_t>());
+    if (!mask && bytes.size() % sizeof(std::int64_t) != 0) fail();
+    Expression made{Kind::items};
+    made.hash = hash;
+    made.slots = slots_of_({mask, bytes, hash});
     return made;
   }
 
@@ -240,6 +256,7 @@ class Reader {
 
   std::string_view bytes_;
   const Columns& columns_;
+  const SlotsOfItems& slots_of_;
   // Of the leaf at hand.
   std::string_view name_;
   AttributeType type_ = AttributeType::boolean;
@@ -248,6 +265,8 @@ class Reader {
 
 }  // namespace
 
-Expression read_expression(std::string_view encoded, const Columns& columns) { return Reader(encoded, columns).read(); }
+Expression read_expression(std::string_view encoded, const Columns& columns, const SlotsOfItems& slots_of) {
+  return Reader(encoded, columns, slots_of).read();
+}
 
 }  // namespace annlib

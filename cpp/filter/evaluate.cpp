@@ -55,6 +55,8 @@ class Evaluation {
         return order_of(e) != nullptr ? by_order(e, *order_of(e), bits) : by_elements(e, bits);
       case Kind::null_list:
         return e.negated ? void(bits &= column(e).present_bits()) : void(bits -= column(e).present_bits());
+      case Kind::items:
+        return e.negated ? void(bits -= *e.slots) : void(bits &= *e.slots);
       case Kind::all_of: {
         // The most selective first: the others look at what it leaves.
         std::vector<std::pair<std::size_t, const Expression*>> parts;
@@ -97,6 +99,8 @@ class Evaluation {
         const std::size_t m = std::min(n, order->count(order->ranks_of(e.values, e.null, column(e))));
         return e.negated ? n - m : m;
       }
+      case Kind::items:
+        return e.negated ? n - e.slots->count() : e.slots->count();
       case Kind::all_of: {
         std::size_t least = n;
         for (const Expression& part : e.parts) least = std::min(least, most(part));

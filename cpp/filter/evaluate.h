@@ -14,7 +14,8 @@ namespace annlib {
 /// The orders of columns that are known, by name; columns without one are scanned.
 using ColumnOrders = std::map<std::string, std::shared_ptr<const ColumnOrder>, std::less<>>;
 
-/// The live slots of `table` that an expression, read for its columns, lets through. The same with and without orders.
+/// The live slots of `table` that an expression, read for its columns and items, lets through. The same with and
+/// without orders.
 Bitset evaluate(const Expression& expression, const Table& table, const ColumnOrders& orders);
 
 }  // namespace annlib

@@ -72,6 +72,7 @@ std::string Expression::key() const {
     key += end ? '\1' : '\0';
     if (end) append_text(key, *end);
   }
+  append_text(key, hash);
   for (const Expression& part : parts) append_text(key, part.key());
   return key;
 }
@@ -119,6 +120,7 @@ Expression complement(const Expression& expression) {
       break;
     case Kind::element:
     case Kind::null_list:
+    case Kind::items:
       made.negated = !expression.negated;
       break;
     case Kind::all_of:

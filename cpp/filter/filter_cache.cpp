@@ -1,21 +1,67 @@
 #include "filter/filter_cache.h"
 
+#include <algorithm>
 #include <utility>
+#include <vector>
+
+#include "filter/listed_items.h"
 
 namespace annlib {
+namespace {
+
+std::size_t bytes_of(const Bitset& slots) { return slots.words().bytes().size(); }
+
+std::size_t listed_bytes(const Expression& expression) {
+  std::size_t bytes = expression.slots != nullptr ? bytes_of(*expression.slots) : 0;
+  for (const Expression& part : expression.parts) bytes += listed_bytes(part);
+  return bytes;
+}
+
+}  // namespace
+
+std::size_t FilterCache::Entry::bytes() const {
+  return 2 * key.size() + bytes_of(*passing.slots) + sizeof(Entry) +
+         (passing.expression != nullptr ? listed_bytes(*passing.expression) : 0);
+}
 
 Passing FilterCache::evaluate(std::string_view encoded, const Table& table) {
-  Expression expression = read_expression(encoded, table.columns());
-  std::string key = expression.key();
-  const std::uint64_t version = table.version();
+  Expression expression =
+      read_expression(encoded, table.columns(), [&](const ItemList& items) { return slots_of(items, table); });
+  return kept_or(expression.key(), table.version(), [&]() -> Passing {
+    ColumnOrders orders;
+    gather_orders(expression, table, orders);
+    auto slots = std::make_shared<const Bitset>(annlib::evaluate(expression, table, orders));
+    return {slots, slots->count(), std::make_shared<const Expression>(std::move(expression))};
+  });
+}
+
+std::shared_ptr<const Bitset> FilterCache::slots_of(const ItemList& items, const Table& table) {
+  Expression leaf{Expression::Kind::items};
+  leaf.hash = items.hash;
+  return kept_or(leaf.key(), table.version(),
+                 [&]() -> Passing {
+                   const auto made = [&] {
+                     if (items.mask) {
+                       return slots_of_mask(
+                           table, {reinterpret_cast<const std::uint8_t*>(items.bytes.data()), items.bytes.size()});
+                     }
+                     std::vector<std::int64_t> ids(items.bytes.size() / sizeof(std::int64_t));
+                     std::copy(items.bytes.begin(), items.bytes.end(), reinterpret_cast<char*>(ids.data()));
+                     return slots_of_ids(table, ids);
+                   };
+                   auto slots = std::make_shared<const Bitset>(made());
+                   return {slots, slots->count(), nullptr};
+                 })
+      .slots;
+}
+
+template <class Make>
+Passing FilterCache::kept_or(std::string key, std::uint64_t version, Make&& make) {
   {
     std::lock_guard guard(mutex_);
     if (const Entry* entry = find(key, version)) return entry->passing;
   }
-  ColumnOrders orders;
-  gather_orders(expression, table, orders);
-  auto slots = std::make_shared<const Bitset>(annlib::evaluate(expression, table, orders));
-  const Passing passing{slots, slots->count(), std::make_shared<const Expression>(std::move(expression))};
+  const Passing passing = make();
   std::lock_guard guard(mutex_);
   // Who evaluates the same beside another takes what the first has kept, so that equal filters give one bitmap.
   if (const Entry* entry = find(key, version)) return entry->passing;
@@ -78,6 +124,11 @@ std::shared_ptr<const ColumnOrder> FilterCache::order_of(const std::string& name
   std::lock_guard guard(mutex_);
   orders_[name] = {column.version(), true, made};
   return made;
+}
+
+void FilterCache::forget(const std::string& column) {
+  std::lock_guard guard(mutex_);
+  orders_.erase(column);
 }
 
 std::size_t FilterCache::memory_bytes() const {

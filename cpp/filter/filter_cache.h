@@ -26,7 +26,8 @@ struct Passing {
 
 /// Evaluates expressions over the columns of a table that changes, and keeps what it may need again: bitmaps by normal
 /// form, the least recently used of which go first, and orders of columns, from the second evaluation of an unchanged
-/// column on, since sorting one costs several scans of it. Thread-safe as long as the table does not change during a
+/// column on, since sorting one costs several scans of it. What items an expression lists is kept by itself, under the
+/// list's hash, for the next expression with it. Thread-safe as long as the table does not change during a
 /// call.
 class FilterCache {
  public:
@@ -34,6 +35,9 @@ class FilterCache {
 
   /// `encoded` as for read_expression(), whose errors these are.
   Passing evaluate(std::string_view encoded, const Table& table);
+
+  /// Frees what belongs to a column that is no more.
+  void forget(const std::string& column);
 
   std::size_t memory_bytes() const;
   /// Of the order of one column; 0 where there is none.
@@ -44,7 +48,7 @@ class FilterCache {
     std::string key;
     std::uint64_t version;
     Passing passing;
-    std::size_t bytes() const { return 2 * key.size() + passing.slots->words().bytes().size() + sizeof(Entry); }
+    std::size_t bytes() const;
   };
   struct Order {
     std::uint64_t version = 0;
@@ -52,6 +56,10 @@ class FilterCache {
     std::shared_ptr<const ColumnOrder> order;
   };
 
+  /// What is kept under `key`, or else make().
+  template <class Make>
+  Passing kept_or(std::string key, std::uint64_t version, Make&& make);
+  std::shared_ptr<const Bitset> slots_of(const ItemList& items, const Table& table);
   const Entry* find(const std::string& key, std::uint64_t version);
   void keep(Entry entry);
   void drop(std::list<Entry>::iterator entry);

@@ -10,7 +10,7 @@
 namespace annlib {
 
 /// Which items may be results: a mask over the live items by order of arrival, a list of ids, or an expression over
-/// attributes. All come down to a bitmap of slots.
+/// attributes, which may list items too. All come down to a bitmap of slots.
 class RowFilter {
  public:
   static RowFilter mask(std::span<const bool> rows);
@@ -26,10 +26,9 @@ class RowFilter {
   enum class Form { mask, ids, expression };
 
   explicit RowFilter(Form form) : form_(form) {}
-  Bitset rows_of(const Table& table) const;
 
   Form form_;
-  std::span<const bool> rows_;
+  std::span<const std::uint8_t> rows_;
   std::span<const std::int64_t> ids_;
   std::string encoded_;
 };

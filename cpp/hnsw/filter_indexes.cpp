@@ -60,6 +60,8 @@ void HnswIndex::note_attributes(std::span<const Slot> slots, const Columns& colu
   }
 }
 
+void HnswIndex::forget_attribute(const std::string& name) { state_->filter_indexes.erase(name); }
+
 void HnswIndex::follow_attributes() { mend_filter_indexes(0); }
 
 void HnswIndex::mend_filter_indexes(int threads) {

@@ -77,6 +77,7 @@ class HnswIndex final : public Index {
   void rebuild(int threads, const Progress& progress) override;
   void note_attributes(std::span<const Slot> slots, const Columns& columns) override;
   void follow_attributes() override;
+  void forget_attribute(const std::string& name) override;
   bool search_one(const QueryView& query, const SearchRequest& request, const Passing& filter, std::size_t together,
                   Scratch& s, PlanReport& report) const override;
   ScanSpaces scan_spaces(const SearchRequest& request, const Bitset* passing) const override;

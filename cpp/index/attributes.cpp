@@ -57,6 +57,18 @@ void Index::store_attributes(std::span<const Slot> slots, const Columns& attribu
   follow_attributes();
 }
 
+void Index::drop_attributes(const std::vector<std::string>& names) {
+  std::lock_guard writer(writer_);
+  for (const std::string& name : names) table().columns().require(name, "");
+  std::lock_guard writing(lock_);
+  for (const std::string& name : names) {
+    table().columns().drop(name);
+    filters_.forget(name);
+    forget_attribute(name);
+  }
+  table().touch();
+}
+
 std::size_t Index::count(const RowFilter& filter) const {
   std::shared_lock reading(lock_);
   return filter.evaluate(table(), filters_).count;

@@ -93,6 +93,9 @@ class Index {
   /// Puts `attributes`, a row for each item by order of ids(), in the place of those of the same names, of whatever
   /// type. ValueError for another number of rows.
   void replace_attributes(const Columns& attributes);
+  /// Afterwards the index is as though these attributes had never been there, nor what was built on them. ValueError,
+  /// and nothing dropped, unless all are there.
+  void drop_attributes(const std::vector<std::string>& names);
   /// KeyError, and nothing deleted, unless all ids are there.
   void remove(std::span<const std::int64_t> ids, int threads);
   /// Rebuilds from the live items alone: afterwards the index depends on nothing but them, the parameters, the seed.
@@ -160,6 +163,8 @@ class Index {
   virtual void note_attributes(std::span<const Slot>, const Columns&) {}
   /// Called with writer_ held and nothing else, after it.
   virtual void follow_attributes() {}
+  /// Called with writer_ and lock_ held: there is no attribute of this name any more.
+  virtual void forget_attribute(const std::string&) {}
   /// One query, under lock_ shared. Appends at most k candidates to s.found, nearest first, with exact distances (or
   /// without vectors, with those of codes); or returns false, which leaves the query to a scan of all that passes, which
   /// would answer up to `together` queries. Of the report, plan, switched and estimates.

@@ -40,6 +40,9 @@ class Columns {
   /// Puts all of another's columns, of as many rows, beside those that are there or in their places.
   void take(Columns&& others) noexcept;
 
+  /// Takes a column away, if it is there.
+  void drop(const std::string& name) { columns_.erase(name); }
+
   std::size_t memory_bytes() const;
 
  private:

@@ -92,5 +92,9 @@ TEST(filter_index_conjunctions_and_disjunctions) {
   // A group that both sides need is walked once.
   const auto cover = find_cover(any_of({all_of({b, early}), all_of({b, values("day", {{"60", "70"}})}), c}), indexes);
   CHECK(cover && cover->parts.size() == 2 && cover->members == 50);
+  // Listed items are not covered, and do not keep what they are joined with from it.
+  const Expression items{Kind::items};
+  CHECK(members(find_cover(all_of({items, b}), indexes)) == 30);
+  CHECK(!find_cover(items, indexes) && !find_cover(any_of({items, b}), indexes));
   CHECK(!find_cover({Kind::everything}, indexes) && !find_cover({Kind::nothing}, indexes));
 }

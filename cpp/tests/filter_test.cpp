@@ -48,6 +48,16 @@ Expression leaf(const std::string& column, IntervalSet values, bool null = false
   return made;
 }
 
+/// Of every so many slots, one.
+Expression every(std::size_t n, std::size_t slots) {
+  Bitset some(slots);
+  for (std::size_t i = 0; i < slots; i += n) some.set(i);
+  Expression made{Expression::Kind::items};
+  made.hash = std::to_string(n);
+  made.slots = std::make_shared<const Bitset>(std::move(some));
+  return made;
+}
+
 constexpr std::size_t kRows = 3000;
 
 /// Ints from 0 to 99 (every eleventh null), strings "0" to "9", and lists of these.
@@ -147,6 +157,7 @@ TEST(filter_scans_and_orders_agree) {
     leaves.push_back(leaf("t", IntervalSet({{{one}, successor({&one, 1})}})));
     leaves.back().kind = Expression::Kind::element;
   }
+  for (const std::size_t n : {2, 7, 500}) leaves.push_back(every(n, kRows));
   for (std::size_t i = 0, n = leaves.size(); i < n; ++i) leaves.push_back(complement(leaves[i]));
   for (const Expression& a : leaves) {
     for (const Expression& b : leaves) {
@@ -168,6 +179,10 @@ TEST(filter_normal_forms) {
   CHECK_EQ(all_of({s, a, s}).key(), all_of({a, s}).key());
   CHECK_EQ(all_of({all_of({a, s}), b}).key(), all_of({leaf("i", keys(5, 10)), s}).key());
   CHECK_EQ(complement(any_of({a, s})).key(), all_of({complement(s), complement(a)}).key());
+  const Expression third = every(3, 9), fourth = every(4, 9);
+  CHECK_EQ(all_of({third, s, third}).key(), all_of({s, every(3, 9)}).key());
+  CHECK(third.key() != fourth.key() && third.key() != complement(third).key());
+  CHECK_EQ(complement(any_of({third, s})).key(), all_of({complement(s), complement(third)}).key());
   CHECK(all_of({a, complement(a), s}).kind == Expression::Kind::nothing);
   CHECK(any_of({s, a, complement(a)}).kind == Expression::Kind::everything);
 }
@@ -200,4 +215,36 @@ TEST(filter_cache_follows_the_table_and_keeps_to_its_bytes) {
   CHECK(cache.memory_bytes() < 4000 + cache.order_bytes("i") + 1);
   CHECK_THROWS(ValueError, cache.evaluate("\5", table));
   CHECK_THROWS(ValueError, cache.evaluate(at_most(3) + "x", table));
+}
+
+TEST(filter_cache_keeps_what_items_are_listed) {
+  const Vectors vectors = Vectors::clustered(kRows, 2);
+  Table table = attributed_table(vectors);
+  const auto listed = [](char tag, char name, const std::string& bytes) {
+    std::string encoded{tag};
+    encoded.append(16, name);
+    const auto length = static_cast<std::uint64_t>(bytes.size());
+    encoded.append(reinterpret_cast<const char*>(&length), sizeof(length));
+    return encoded + bytes;
+  };
+  std::string ids;
+  for (const std::int64_t id : {3, 3, 5, 100'000}) ids.append(reinterpret_cast<const char*>(&id), sizeof(id));
+  std::string mask(kRows, '\0');
+  mask[5] = mask[8] = '\1';
+  FilterCache cache(4000);
+  const Passing first = cache.evaluate(listed(6, 'a', ids), table);
+  CHECK(first.count == 2 && first.slots->test(3) && first.slots->test(5));
+  CHECK(cache.evaluate(listed(6, 'a', ids), table).slots == first.slots);
+  CHECK_EQ(cache.evaluate(listed(7, 'b', mask), table).count, 2);
+  const std::string both = std::string{3, 2, 0, 0, 0} + listed(6, 'a', ids) + listed(7, 'b', mask);
+  CHECK_EQ(cache.evaluate(both, table).count, 1);
+  for (char name = 'c'; name < 'z'; ++name)
+    CHECK_EQ(cache.evaluate(std::string{2} + listed(6, name, ids), table).count, kRows - 2);
+  CHECK(cache.memory_bytes() <= 4000);
+  table.hide(5);
+  CHECK_EQ(cache.evaluate(listed(6, 'a', ids), table).count, 1);
+  CHECK_THROWS(ValueError, cache.evaluate(listed(7, 'b', mask), table));
+  CHECK_THROWS(ValueError, cache.evaluate(listed(6, 'x', ids + "x"), table));
+  CHECK_THROWS(ValueError, cache.evaluate(listed(6, 'x', ids).substr(0, 20), table));
+  CHECK_THROWS(ValueError, cache.evaluate(listed(6, 'x', ids).substr(0, 30), table));
 }
