@@ -29,6 +29,7 @@ def grid(**choices: Sequence[Any]) -> list[Params]:
 _FEW = [16, 32, 64, 128, 256]
 _EFFORTS = [10, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512]
 _PROBES = [1, 2, 4, 8, 16, 32, 64, 128]
+_LISTS = [2, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128]
 _RANGES = [0.0, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3]
 
 EXACT: Sweeps = dict.fromkeys(("quick", "default", "full"), Sweep([{}], [{}]))
@@ -49,6 +50,11 @@ IVFPQ: Sweeps = {
     "quick": Sweep(grid(lists_per_root=[4]), grid(k_factor_rf=[10], nprobe=[1, 4, 16, 64])),
     "default": Sweep(grid(lists_per_root=[4]), grid(k_factor_rf=[4, 16], nprobe=_PROBES)),
     "full": Sweep(grid(lists_per_root=[2, 4, 8]), grid(k_factor_rf=[2, 4, 8, 16, 32], nprobe=_PROBES)),
+}
+LISTS: Sweeps = {
+    "quick": Sweep(grid(list_size=[128]), grid(nprobe=[4, 16, 64])),
+    "default": Sweep(grid(list_size=[128]), grid(nprobe=_LISTS)),
+    "full": Sweep(grid(list_size=[64, 128, 256], replicas=[1, 2, 3]), grid(nprobe=_LISTS)),
 }
 SCANN: Sweeps = {
     "quick": Sweep(grid(lists_per_root=[2]), grid(reorder=[100], leaves=[2, 8, 32, 128])),

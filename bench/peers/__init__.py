@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import cast
 
-from ..sweeps import ANNG, EXACT, HNSW, IVFPQ, SCANN, VAMANA, Params, Sweeps
+from ..sweeps import ANNG, EXACT, HNSW, IVFPQ, LISTS, SCANN, VAMANA, Params, Sweeps
 from .base import Peer
 
 
@@ -44,6 +44,7 @@ PEERS: Mapping[str, Entry] = {
     ),
     "annlib-float16": Entry(".annlib", "AnnlibHNSW", "annlib", HNSW, {"codec": "float16"}),
     "annlib-int8": Entry(".annlib", "AnnlibHNSW", "annlib", HNSW, {"codec": "int8"}),
+    "annlib-spann": Entry(".annlib", "AnnlibSPANN", "annlib", LISTS),
     "annlib-flat": Entry(".annlib", "AnnlibFlat", "annlib", EXACT),
     "faiss-flat": Entry(".faiss", "FaissFlat", "faiss", EXACT),
     "faiss-hnsw": Entry(".faiss", "FaissHNSW", "faiss", HNSW, {"storage": "Flat"}),

@@ -17,6 +17,8 @@ class AnnlibHNSW(Peer):
 
     dtypes = ("float32", "float16", "int8", "uint8")
 
+    _index: annlib.HNSWIndex | annlib.SPANNIndex
+
     def build(self, train: Array, progress: Callable[[int, int], None]) -> None:
         self._index = annlib.HNSWIndex.build(
             train, metric=self.metric, threads=self.threads, progress=progress, **self.params
@@ -37,6 +39,18 @@ class AnnlibHNSW(Peer):
     def distance_computations(self, queries: Array, k: int) -> float | None:
         stats = self._index.search(queries, k, ef_search=self._ef, threads=1).stats
         return float(stats["distance_computations"]) / len(queries)
+
+
+class AnnlibSPANN(AnnlibHNSW):
+    """SPANNIndex in memory."""
+
+    def build(self, train: Array, progress: Callable[[int, int], None]) -> None:
+        self._index = annlib.SPANNIndex.build(
+            None, train, metric=self.metric, threads=self.threads, progress=progress, **self.params
+        )
+
+    def set_search(self, **params: Any) -> None:
+        self._ef = params["nprobe"]
 
 
 class AnnlibFlat(Peer):
