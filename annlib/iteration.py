@@ -16,14 +16,15 @@ from .results import SearchResult
 #: Ids and distances, each of shape (m,).
 Batch: TypeAlias = tuple[NDArray[Any], NDArray[np.float32]]
 
-#: Who asks for more than this part of an index gets an exact search for all of it: wider walks would cost more.
-_EXACT_SHARE = 8
+#: Who asks for more than this part of what passes gets an exact search for all of it. A walk computes some twenty
+#: distances for each result, so a wider one would compute as many, and not be the last.
+_EXACT_SHARE = 32
 
 
 class _Searched(Protocol):
     @property
     def dim(self) -> int: ...
-    def __len__(self) -> int: ...
+    def count(self, filter: Filter | None) -> int: ...
     def compile(self, filter: Filter) -> CompiledFilter: ...
     def search(
         self,
@@ -52,8 +53,8 @@ class Iterated:
         shown page by page, where nobody knows how many it takes. Each item comes once. The first batch is that of
         ``search(query, k)``, and each is sorted by distance; a batch begins nearer than the last has ended only where a
         wider walk of a graph index has found what a narrower one had missed. Behind the batches are searches for twice
-        as many results at a time, so that all together cost about twice the last of them; what is more than an eighth
-        of the index is searched exactly, for all that is left.
+        as many results at a time, which together compute up to about five times what one search for all of them does;
+        beyond a thirty-second of what passes one exact search gives all that is left.
 
         Searches see the index as it is when they run: what is added meanwhile may come or not, and what is deleted
         may still come if it had been found before.
@@ -89,9 +90,9 @@ class Iterated:
         chosen = None if filter is None else self.compile(filter)
 
         def wider(width: int) -> SearchResult:
-            size = len(self)
-            if width * _EXACT_SHARE > size:
-                return self.search(block, size + 1, filter=chosen, plan="exact")
+            matches = self.count(chosen)
+            if width * _EXACT_SHARE > matches:
+                return self.search(block, matches + 1, filter=chosen, plan="exact")
             return self.search(block, width, ef_search=max(ef_search or 0, 2 * width), filter=chosen)
 
         return _batches(self.search(block, k, ef_search=ef_search, filter=chosen), wider, k)
