@@ -30,10 +30,11 @@ from .attributed import Attributed
 from .attributes import Attributes, to_core
 from .filters import EVERYTHING, CoreFilter, Filter
 from .ids import IntArray, StringIds
+from .iteration import Iterated
 from .results import RadiusResult, SearchResult
 
 
-class Index(Attributed, ABC):
+class Index(Attributed, Iterated, ABC):
     """Vectors under ids, and the nearest of them to a query.
 
     Thread-safe: searches run beside each other and beside writes from other threads; writes wait for one another.
