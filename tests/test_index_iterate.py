@@ -97,13 +97,28 @@ def test_changes_between_batches(index: annlib.Index) -> None:
     assert set(rest.tolist()) == set(gone[200:].tolist())
 
 
-def test_string_ids_and_no_vectors(kind: type[annlib.Index]) -> None:
+def test_string_ids(kind: type[annlib.Index]) -> None:
     names = [f"n{i}" for i in range(500)]
-    index = kind.build(TRAIN[:500], ids=names, codec="int8", keep_vectors=False)
+    index = kind.build(TRAIN[:500], ids=names)
     batches = list(index.iterate(TRAIN[0], 30))
     assert batches[0][0].tolist() == index.search(TRAIN[0], 30).ids.tolist()
     assert sorted(itertools.chain.from_iterable(ids for ids, _ in batches)) == sorted(names)
+
+
+def test_nothing_and_nothing_left(kind: type[annlib.Index]) -> None:
     assert list(kind(DIM).iterate(TRAIN[0])) == []
+    index = kind.build(TRAIN[:500])
+    batches = index.iterate(TRAIN[0], 30)
+    next(batches)
+    index.delete(index.ids)
+    assert list(batches) == []
+
+
+@pytest.mark.parametrize("index_type", [annlib.FlatIndex, annlib.HNSWIndex])
+def test_codes_alone(index_type: type[annlib.Index]) -> None:
+    index = index_type.build(TRAIN, codec="int8", keep_vectors=False)
+    ids = np.concatenate([ids for ids, _ in index.iterate(TRAIN[0], 300)])
+    assert sorted(ids.tolist()) == list(range(N))
 
 
 def test_walks_that_miss_something() -> None:
