@@ -232,8 +232,8 @@ bool HnswIndex::walk_subgraphs(const FilterCover& cover, const Scan& scan, std::
 // True if this was how the query was answered.
 template <class Accept>
 bool HnswIndex::by_subgraphs(const QueryView& query, const SearchRequest& request, const Passing& filter,
-                             const Effort& effort, std::size_t together, std::size_t k, const Accept& accept, PlanReport& report,
-                             Scratch& s) const {
+                             const Effort& effort, std::size_t together, std::size_t k, const Accept& accept,
+                             PlanReport& report, Scratch& s) const {
   const HnswState& state = *state_;
   const bool forced = request.plan == Plan::subgraph;
   std::optional<FilterCover> cover;

@@ -19,8 +19,8 @@
 #include "graph/twins.h"
 #include "hnsw/filter_index.h"
 #include "hnsw/params.h"
-#include "index/row_source.h"
 #include "index/index.h"
+#include "index/row_source.h"
 #include "table/table.h"
 
 namespace annlib {

@@ -37,8 +37,8 @@ constexpr std::uint32_t kNoFilter = ~std::uint32_t{0};
 
 struct SearchRequest {
   std::size_t k = 10;
-  std::size_t ef = 64;           ///< graph indexes only
-  std::size_t ef_filtered = 64;  ///< the same where a quarter passes or less (graph/code_walk.h)
+  std::size_t ef = 64;                      ///< graph indexes only
+  std::size_t ef_filtered = 64;             ///< the same where a quarter passes or less (graph/code_walk.h)
   std::span<const RowFilter> filters = {};  ///< each evaluated once; none: everything passes
   /// For each query which of them is its own, or kNoFilter. Empty: the first is every query's.
   std::span<const std::uint32_t> filter_of = {};
@@ -166,8 +166,8 @@ class Index {
   /// Called with writer_ and lock_ held: there is no attribute of this name any more.
   virtual void forget_attribute(const std::string&) {}
   /// One query, under lock_ shared. Appends at most k candidates to s.found, nearest first, with exact distances (or
-  /// without vectors, with those of codes); or returns false, which leaves the query to a scan of all that passes, which
-  /// would answer up to `together` queries. Of the report, plan, switched and estimates.
+  /// without vectors, with those of codes); or returns false, which leaves the query to a scan of all that passes,
+  /// which would answer up to `together` queries. Of the report, plan, switched and estimates.
   virtual bool search_one(const QueryView& query, const SearchRequest& request, const Passing& filter,
                           std::size_t together, Scratch& s, PlanReport& report) const = 0;
   /// What that scan goes by. Under lock_ shared.
