@@ -37,8 +37,8 @@ constexpr std::uint32_t kNoFilter = ~std::uint32_t{0};
 
 struct SearchRequest {
   std::size_t k = 10;
-  std::size_t ef = 64;           ///< graph indexes only
-  std::size_t ef_filtered = 64;  ///< the same where a quarter passes or less (graph/code_walk.h)
+  std::size_t ef = 64;                      ///< graph indexes only
+  std::size_t ef_filtered = 64;             ///< the same where a quarter passes or less (graph/code_walk.h)
   std::span<const RowFilter> filters = {};  ///< each evaluated once; none: everything passes
   /// For each query which of them is its own, or kNoFilter. Empty: the first is every query's.
   std::span<const std::uint32_t> filter_of = {};
@@ -166,14 +166,14 @@ class Index {
   /// Called with writer_ and lock_ held: there is no attribute of this name any more.
   virtual void forget_attribute(const std::string&) {}
   /// One query, under lock_ shared. Appends at most k candidates to s.found, nearest first, with exact distances (or
-  /// without vectors, with those of codes); or returns false, which leaves the query to a scan of all that passes, which
-  /// would answer up to `together` queries. Of the report, plan, switched and estimates.
+  /// without vectors, with those of codes); or returns false, which leaves the query to a scan of all that passes,
+  /// which would answer up to `together` queries. Of the report, plan, switched and estimates.
   virtual bool search_one(const QueryView& query, const SearchRequest& request, const Passing& filter,
                           std::size_t together, Scratch& s, PlanReport& report) const = 0;
   /// What that scan goes by. Under lock_ shared.
-  virtual ScanSpaces scan_spaces(const SearchRequest& request, const Bitset* passing) const = 0;
+  virtual ScanSpaces scan_spaces(const SearchRequest& request, const SlotSet* passing) const = 0;
   /// As search_one(). `passing` is nullptr, or the live slots that the filter lets through, `matches` of them.
-  virtual void radius_one(const QueryView& query, float radius, const SearchRequest& request, const Bitset* passing,
+  virtual void radius_one(const QueryView& query, float radius, const SearchRequest& request, const SlotSet* passing,
                           std::size_t matches, Scratch& s) const = 0;
   virtual std::string kind() const = 0;
   /// Called under lock_ shared.
@@ -219,12 +219,13 @@ class Index {
 void require_rows(const Columns& attributes, std::size_t n);
 void require_distinct(std::span<const std::int64_t> ids);
 
-/// The nearest k of all passing slots to each of some queries, with exact distances, as s.scanned[i].nearest for query
-/// i, and what it cost. A block of rows is scored for all queries, so it comes from memory once; what a query finds
-/// does not depend on those beside it.
-void scan_nearest(const ScanSpaces& spaces, std::span<const QueryView> queries, std::size_t k, const Bitset& passing,
-                  Scratch& s);
+/// The nearest k of the passing slots, or of all live ones if that is nullptr, to each of some queries, with exact
+/// distances, as s.scanned[i].nearest for query i, and what it cost. A block of rows is scored for all queries, so it
+/// comes from memory once; what a query finds does not depend on those beside it.
+void scan_nearest(const ScanSpaces& spaces, std::span<const QueryView> queries, std::size_t k, const SlotSet* passing,
+                  const Bitset& alive, Scratch& s);
 /// All within a radius of one query, appended to s.found, nearest first.
-void scan_radius(const ScanSpaces& spaces, const QueryView& query, float radius, const Bitset& passing, Scratch& s);
+void scan_radius(const ScanSpaces& spaces, const QueryView& query, float radius, const SlotSet* passing,
+                 const Bitset& alive, Scratch& s);
 
 }  // namespace annlib
