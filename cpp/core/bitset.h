@@ -29,7 +29,12 @@ class Bitset {
   void reset(std::size_t i) { words_[i >> 6] &= ~(std::uint64_t{1} << (i & 63)); }
   std::size_t count() const {
     std::size_t total = 0;
-    for (std::uint64_t word : words_) total += static_cast<std::size_t>(std::popcount(word));
+    // Without an instruction for it, which not all processors have, std::popcount() is a call for each word.
+    for (std::uint64_t word : words_) {
+      word -= word >> 1 & 0x5555555555555555u;
+      word = (word & 0x3333333333333333u) + (word >> 2 & 0x3333333333333333u);
+      total += ((word + (word >> 4)) & 0x0F0F0F0F0F0F0F0Fu) * 0x0101010101010101u >> 56;
+    }
     return total;
   }
   const Array<std::uint64_t>& words() const { return words_; }

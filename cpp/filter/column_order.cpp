@@ -1,34 +1,12 @@
 #include "filter/column_order.h"
 
 #include <algorithm>
-#include <array>
 #include <numeric>
 #include <utility>
 
+#include "core/radix_sort.h"
+
 namespace annlib {
-namespace {
-
-using Keyed = std::pair<std::uint64_t, Slot>;
-
-// By key, those of one key as they came: from the last byte to the first, but for bytes in which all keys agree, which
-// are most of those that numbers and dates of one column have (Knuth, TAOCP 3, 5.2.5).
-void radix_sort(std::vector<Keyed>& items) {
-  std::array<std::array<std::uint32_t, 256>, 8> counts{};
-  for (const auto& [key, slot] : items) {
-    for (std::size_t byte = 0; byte < 8; ++byte) ++counts[byte][key >> 8 * byte & 0xFF];
-  }
-  std::vector<Keyed> sorted(items.size());
-  for (std::size_t byte = 0; byte < 8; ++byte) {
-    auto& next = counts[byte];
-    if (std::find(next.begin(), next.end(), items.size()) != next.end()) continue;
-    std::exclusive_scan(next.begin(), next.end(), next.begin(), std::uint32_t{0});
-    for (const Keyed& item : items) sorted[next[item.first >> 8 * byte & 0xFF]++] = item;
-    items.swap(sorted);
-  }
-}
-
-}  // namespace
-
 ColumnOrder::ColumnOrder(const Column& column) {
   if (is_list(column.type())) {
     place(column, column.dictionary().size());
@@ -57,13 +35,13 @@ void ColumnOrder::rank_strings(const Column& column) {
 }
 
 void ColumnOrder::rank_keys(const Column& column) {
-  std::vector<Keyed> sorted;
+  std::vector<std::pair<std::uint64_t, Slot>> sorted;
   sorted.reserve(column.slots());
   column.present_bits().for_each([&](std::size_t i) {
     const auto slot = static_cast<Slot>(i);
     sorted.emplace_back(column.key(slot), slot);
   });
-  radix_sort(sorted);
+  radix_sort(sorted, [](const auto& keyed) { return keyed.first; });
   constexpr Rank kUnknown = 0xFFFFFFFFu;
   ranks_.assign(column.slots(), kUnknown);
   for (const auto& [key, slot] : sorted) {

@@ -4,7 +4,7 @@
 #include <memory>
 #include <string>
 
-#include "core/bitset.h"
+#include "core/slot_set.h"
 #include "filter/column_order.h"
 #include "filter/expression.h"
 #include "table/table.h"
@@ -16,6 +16,6 @@ using ColumnOrders = std::map<std::string, std::shared_ptr<const ColumnOrder>, s
 
 /// The live slots of `table` that an expression, read for its columns and items, lets through. The same with and
 /// without orders.
-Bitset evaluate(const Expression& expression, const Table& table, const ColumnOrders& orders);
+SlotSet evaluate(const Expression& expression, const Table& table, const ColumnOrders& orders);
 
 }  // namespace annlib

@@ -7,7 +7,7 @@
 #include <string_view>
 #include <vector>
 
-#include "core/bitset.h"
+#include "core/slot_set.h"
 #include "filter/interval_set.h"
 #include "table/columns.h"
 
@@ -38,7 +38,7 @@ struct Expression {
   IntervalSet values = {};
   std::vector<Expression> parts = {};
   std::string hash = {};  ///< of `items`: of the list that `slots` were made of
-  std::shared_ptr<const Bitset> slots = {};
+  std::shared_ptr<const SlotSet> slots = {};
 
   /// Equal for equal expressions, and different for different ones.
   std::string key() const;
@@ -56,7 +56,7 @@ struct ItemList {
   std::string_view hash;  ///< of all the above
 };
 /// The slots of these items. May throw, for a mask of another length.
-using SlotsOfItems = std::function<std::shared_ptr<const Bitset>(const ItemList&)>;
+using SlotsOfItems = std::function<std::shared_ptr<const SlotSet>(const ItemList&)>;
 
 /// Reads an expression as annlib/filters/encoding.py writes it:
 ///

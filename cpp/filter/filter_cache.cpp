@@ -9,10 +9,8 @@
 namespace annlib {
 namespace {
 
-std::size_t bytes_of(const Bitset& slots) { return slots.words().bytes().size(); }
-
 std::size_t listed_bytes(const Expression& expression) {
-  std::size_t bytes = expression.slots != nullptr ? bytes_of(*expression.slots) : 0;
+  std::size_t bytes = expression.slots != nullptr ? expression.slots->memory_bytes() : 0;
   for (const Expression& part : expression.parts) bytes += listed_bytes(part);
   return bytes;
 }
@@ -20,7 +18,7 @@ std::size_t listed_bytes(const Expression& expression) {
 }  // namespace
 
 std::size_t FilterCache::Entry::bytes() const {
-  return 2 * key.size() + bytes_of(*passing.slots) + sizeof(Entry) +
+  return 2 * key.size() + passing.slots->memory_bytes() + sizeof(Entry) +
          (passing.expression != nullptr ? listed_bytes(*passing.expression) : 0);
 }
 
@@ -30,12 +28,12 @@ Passing FilterCache::evaluate(std::string_view encoded, const Table& table) {
   return kept_or(expression.key(), table.version(), [&]() -> Passing {
     ColumnOrders orders;
     gather_orders(expression, table, orders);
-    auto slots = std::make_shared<const Bitset>(annlib::evaluate(expression, table, orders));
+    auto slots = std::make_shared<const SlotSet>(annlib::evaluate(expression, table, orders));
     return {slots, slots->count(), std::make_shared<const Expression>(std::move(expression))};
   });
 }
 
-std::shared_ptr<const Bitset> FilterCache::slots_of(const ItemList& items, const Table& table) {
+std::shared_ptr<const SlotSet> FilterCache::slots_of(const ItemList& items, const Table& table) {
   Expression leaf{Expression::Kind::items};
   leaf.hash = items.hash;
   return kept_or(leaf.key(), table.version(),
@@ -49,7 +47,7 @@ std::shared_ptr<const Bitset> FilterCache::slots_of(const ItemList& items, const
                      std::copy(items.bytes.begin(), items.bytes.end(), reinterpret_cast<char*>(ids.data()));
                      return slots_of_ids(table, ids);
                    };
-                   auto slots = std::make_shared<const Bitset>(made());
+                   auto slots = std::make_shared<const SlotSet>(made());
                    return {slots, slots->count(), nullptr};
                  })
       .slots;
@@ -63,7 +61,7 @@ Passing FilterCache::kept_or(std::string key, std::uint64_t version, Make&& make
   }
   const Passing passing = make();
   std::lock_guard guard(mutex_);
-  // Who evaluates the same beside another takes what the first has kept, so that equal filters give one bitmap.
+  // Who evaluates the same beside another takes what the first has kept, so that equal filters give one set.
   if (const Entry* entry = find(key, version)) return entry->passing;
   keep({std::move(key), version, passing});
   return passing;

@@ -10,7 +10,7 @@
 #include <string_view>
 #include <unordered_map>
 
-#include "core/bitset.h"
+#include "core/slot_set.h"
 #include "filter/evaluate.h"
 #include "filter/expression.h"
 #include "table/table.h"
@@ -19,15 +19,15 @@ namespace annlib {
 
 /// Live slots that pass a filter, and how many they are.
 struct Passing {
-  std::shared_ptr<const Bitset> slots;  ///< nullptr: there is no filter, and all that lives passes
+  std::shared_ptr<const SlotSet> slots;  ///< nullptr: there is no filter, and all that lives passes
   std::size_t count = 0;
   std::shared_ptr<const Expression> expression;  ///< nullptr where the filter is none over attributes
 };
 
-/// Evaluates expressions over the columns of a table that changes, and keeps what it may need again: bitmaps by normal
-/// form, the least recently used of which go first, and orders of columns, from the second evaluation of an unchanged
-/// column on, since sorting one costs several scans of it. What items an expression lists is kept by itself, under the
-/// list's hash, for the next expression with it. Thread-safe as long as the table does not change during a
+/// Evaluates expressions over the columns of a table that changes, and keeps what it may need again: their slots by
+/// normal form, the least recently used of which go first, and orders of columns, from the second evaluation of an
+/// unchanged column on, since sorting one costs several scans of it. What items an expression lists is kept by itself,
+/// under the list's hash, for the next expression with it. Thread-safe as long as the table does not change during a
 /// call.
 class FilterCache {
  public:
@@ -59,7 +59,7 @@ class FilterCache {
   /// What is kept under `key`, or else make().
   template <class Make>
   Passing kept_or(std::string key, std::uint64_t version, Make&& make);
-  std::shared_ptr<const Bitset> slots_of(const ItemList& items, const Table& table);
+  std::shared_ptr<const SlotSet> slots_of(const ItemList& items, const Table& table);
   const Entry* find(const std::string& key, std::uint64_t version);
   void keep(Entry entry);
   void drop(std::list<Entry>::iterator entry);

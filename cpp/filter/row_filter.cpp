@@ -28,7 +28,7 @@ RowFilter RowFilter::expression(std::string encoded) {
 Passing RowFilter::evaluate(const Table& table, FilterCache& cache) const {
   if (form_ == Form::expression) return cache.evaluate(encoded_, table);
   auto slots =
-      std::make_shared<const Bitset>(form_ == Form::ids ? slots_of_ids(table, ids_) : slots_of_mask(table, rows_));
+      std::make_shared<const SlotSet>(form_ == Form::ids ? slots_of_ids(table, ids_) : slots_of_mask(table, rows_));
   return {slots, slots->count(), nullptr};
 }
 

@@ -10,7 +10,7 @@
 namespace annlib {
 
 /// Which items may be results: a mask over the live items by order of arrival, a list of ids, or an expression over
-/// attributes, which may list items too. All come down to a bitmap of slots.
+/// attributes, which may list items too. All come down to a set of slots.
 class RowFilter {
  public:
   static RowFilter mask(std::span<const bool> rows);

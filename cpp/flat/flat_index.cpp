@@ -167,7 +167,7 @@ void FlatIndex::append_sections(storage::SectionList& sections) const {
   if (state_->codes) append_codes(*state_->codes, sections);
 }
 
-ScanSpaces FlatIndex::scan_spaces(const SearchRequest& request, const Bitset*) const {
+ScanSpaces FlatIndex::scan_spaces(const SearchRequest& request, const SlotSet*) const {
   const Table& table = state_->table;
   const bool coded = table.keeps_rows() && request.plan != Plan::exact && table.live() >= kCodedFrom;
   return {coded ? codes() : nullptr, &truth()};
@@ -182,10 +182,9 @@ bool FlatIndex::search_one(const QueryView&, const SearchRequest& request, const
   return false;
 }
 
-void FlatIndex::radius_one(const QueryView& query, float radius, const SearchRequest& request, const Bitset* passing,
+void FlatIndex::radius_one(const QueryView& query, float radius, const SearchRequest& request, const SlotSet* passing,
                            std::size_t, Scratch& s) const {
-  const Bitset& slots = passing != nullptr ? *passing : state_->table.alive_bits();
-  scan_radius(scan_spaces(request, passing), query, radius, slots, s);
+  scan_radius(scan_spaces(request, passing), query, radius, passing, state_->table.alive_bits(), s);
 }
 
 }  // namespace annlib

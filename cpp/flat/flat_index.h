@@ -34,8 +34,8 @@ class FlatIndex final : public Index {
   void rebuild(int threads, const Progress& progress) override;
   bool search_one(const QueryView& query, const SearchRequest& request, const Passing& filter, std::size_t together,
                   Scratch& s, PlanReport& report) const override;
-  ScanSpaces scan_spaces(const SearchRequest& request, const Bitset* passing) const override;
-  void radius_one(const QueryView& query, float radius, const SearchRequest& request, const Bitset* passing,
+  ScanSpaces scan_spaces(const SearchRequest& request, const SlotSet* passing) const override;
+  void radius_one(const QueryView& query, float radius, const SearchRequest& request, const SlotSet* passing,
                   std::size_t matches, Scratch& s) const override;
   std::string kind() const override { return "flat"; }
   void append_sections(storage::SectionList& sections) const override;

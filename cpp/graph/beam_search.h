@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "codec/space.h"
+#include "core/bitset.h"
 #include "core/candidate.h"
 #include "core/prefetch.h"
 #include "core/types.h"
@@ -51,6 +52,7 @@ struct Scratch {
   std::vector<float> distances;
   Frontier frontier;
   std::vector<float> least;         ///< of KthDistance
+  Bitset passing;                   ///< of MarkedSlots
   std::vector<Slot> seeds;          ///< where a walk begins besides
   std::vector<Candidate> expanded;  ///< by walk_codes(): the nodes whose distances it knows
   std::vector<Candidate> found;

@@ -80,8 +80,8 @@ class HnswIndex final : public Index {
   void forget_attribute(const std::string& name) override;
   bool search_one(const QueryView& query, const SearchRequest& request, const Passing& filter, std::size_t together,
                   Scratch& s, PlanReport& report) const override;
-  ScanSpaces scan_spaces(const SearchRequest& request, const Bitset* passing) const override;
-  void radius_one(const QueryView& query, float radius, const SearchRequest& request, const Bitset* passing,
+  ScanSpaces scan_spaces(const SearchRequest& request, const SlotSet* passing) const override;
+  void radius_one(const QueryView& query, float radius, const SearchRequest& request, const SlotSet* passing,
                   std::size_t matches, Scratch& s) const override;
   std::string kind() const override { return "hnsw"; }
   void append_sections(storage::SectionList& sections) const override;
@@ -107,10 +107,10 @@ class HnswIndex final : public Index {
   template <class Accept, class Patience>
   bool walk_subgraphs(const FilterCover& cover, const Scan& scan, std::size_t ef, const Accept& accept,
                       const Patience& patience, Scratch& s) const;
-  template <class Accept>
+  template <class Acceptance>
   bool by_subgraphs(const QueryView& query, const SearchRequest& request, const Passing& filter, const Effort& effort,
-                    std::size_t together, std::size_t k, const Accept& accept, PlanReport& report, Scratch& s) const;
-  void choose_seeds(const Bitset* passing, Scratch& s) const;
+                    std::size_t together, std::size_t k, Acceptance& acceptance, PlanReport& report, Scratch& s) const;
+  void choose_seeds(const SlotSet* passing, Scratch& s) const;
   /// Measured at the first search that has a choice.
   PlanCosts plan_costs() const;
   PlanCosts measure_costs() const;

@@ -46,6 +46,23 @@ class AcceptSlots {
   const Twins& twins_;
 };
 
+/// How to tell what passes, made where it is first asked for: a scan does without.
+class Acceptance {
+ public:
+  Acceptance(const SlotSet* passing, const HnswState& state, Scratch& s) : passing_(passing), state_(state), s_(s) {}
+  AcceptSlots operator()() {
+    if (passing_ == nullptr) return {state_.table.alive_bits(), state_.twins};
+    if (!marked_) marked_.emplace(*passing_, s_.passing);
+    return {marked_->bits(), state_.twins};
+  }
+
+ private:
+  const SlotSet* passing_;
+  const HnswState& state_;
+  Scratch& s_;
+  std::optional<MarkedSlots> marked_;
+};
+
 /// While all that is in the graph is alive and no filter is set.
 struct AcceptEvery : AcceptAll {
   bool item(Slot) const { return true; }
@@ -135,7 +152,7 @@ double HnswIndex::hop_cost(const FilterIndex& index) const {
 
 // Nodes that pass, from all over the index, for what passes may lie apart from the query, in places between which
 // hardly a link leads: a walk that came to one of them by way of the upper layers might not find the others.
-void HnswIndex::choose_seeds(const Bitset* passing, Scratch& s) const {
+void HnswIndex::choose_seeds(const SlotSet* passing, Scratch& s) const {
   s.seeds.clear();
   if (passing == nullptr) return;
   for (std::uint64_t i = 0; i < kSeeds; ++i) {
@@ -230,9 +247,9 @@ bool HnswIndex::walk_subgraphs(const FilterCover& cover, const Scan& scan, std::
 }
 
 // True if this was how the query was answered.
-template <class Accept>
+template <class Acceptance>
 bool HnswIndex::by_subgraphs(const QueryView& query, const SearchRequest& request, const Passing& filter,
-                             const Effort& effort, std::size_t together, std::size_t k, const Accept& accept,
+                             const Effort& effort, std::size_t together, std::size_t k, Acceptance& acceptance,
                              PlanReport& report, Scratch& s) const {
   const HnswState& state = *state_;
   const bool forced = request.plan == Plan::subgraph;
@@ -249,6 +266,7 @@ bool HnswIndex::by_subgraphs(const QueryView& query, const SearchRequest& reques
   const auto attempt = [&](const auto& patience) {
     report.plan = Plan::subgraph;
     const Scan scan = state.walk().prepare(query, s.query);
+    const auto accept = acceptance();
     if (walk_subgraphs(*cover, scan, ef, accept, patience, s)) {
       rerank(query, k, scan.margin, s.expanded, s);
       collect(k, accept, s);
@@ -329,14 +347,13 @@ double HnswIndex::expected(const Effort& effort) const {
 bool HnswIndex::search_one(const QueryView& query, const SearchRequest& request, const Passing& filter,
                            std::size_t together, Scratch& s, PlanReport& report) const {
   const HnswState& state = *state_;
-  const Bitset* passing = filter.slots.get();
+  const SlotSet* passing = filter.slots.get();
   const std::size_t matches = filter.count;
   const Slot left_out = query.left_out == kNoSlot ? kNoSlot : state.twins.node_of(query.left_out);
   const std::size_t equals = left_out == kNoSlot ? 0 : 1 + state.twins.of(left_out).size();
   const std::size_t k = std::min(request.k, matches - std::min(matches, equals));
   const Effort effort{std::max(request.ef, k), std::max(request.ef_filtered, k),
                       static_cast<float>(matches) / static_cast<float>(state.table.live())};
-  const Bitset& slots = passing != nullptr ? *passing : state.table.alive_bits();
   const auto attempt = [&](const auto& accept, const auto& patience) {
     report.plan = Plan::walk;
     choose_seeds(passing, s);
@@ -346,23 +363,23 @@ bool HnswIndex::search_one(const QueryView& query, const SearchRequest& request,
     report.switched = true;
     return false;
   };
-  const AcceptSlots accept(slots, state.twins);
+  Acceptance acceptance(passing, state, s);
   if (request.plan == Plan::subgraph || request.plan == Plan::automatic) {
-    if (by_subgraphs(query, request, filter, effort, together, k, accept, report, s)) return true;
+    if (by_subgraphs(query, request, filter, effort, together, k, acceptance, report, s)) return true;
   }
   if (request.plan == Plan::automatic && passing != nullptr) {
     const PlanCosts costs = plan_costs().shared_by(together);
     const Planner planner(costs, state.table.live(), matches, costs.nodes * expected(effort));
     report.scan_cost = planner.scan_cost();
     report.walk_cost = planner.walk_cost();
-    if (planner.begins_with_walk() && attempt(accept, planner)) return true;
+    if (planner.begins_with_walk() && attempt(acceptance(), planner)) return true;
   } else if (request.plan == Plan::walk || (request.plan == Plan::automatic && matches > kScanned * effort.ef)) {
     // A graph with nothing dead in it needs no test at all.
     const bool every = passing == nullptr && state.dead == 0;
-    if (every ? attempt(AcceptEvery{}, ToTheEnd{}) : attempt(accept, ToTheEnd{})) return true;
+    if (every ? attempt(AcceptEvery{}, ToTheEnd{}) : attempt(acceptance(), ToTheEnd{})) return true;
   }
   if (equals == 0) return false;
-  scan_nearest({nullptr, &state.truth()}, {&query, 1}, k + equals, slots, s);
+  scan_nearest({nullptr, &state.truth()}, {&query, 1}, k + equals, passing, state.table.alive_bits(), s);
   s.found = s.scanned.front().nearest.sorted();
   s.cost += s.scanned.front().cost;
   std::erase_if(s.found, [&](Candidate c) { return state.equal(c.slot(), left_out); });
@@ -371,20 +388,20 @@ bool HnswIndex::search_one(const QueryView& query, const SearchRequest& request,
   return true;
 }
 
-ScanSpaces HnswIndex::scan_spaces(const SearchRequest& request, const Bitset* passing) const {
+ScanSpaces HnswIndex::scan_spaces(const SearchRequest& request, const SlotSet* passing) const {
   const bool by_codes = request.plan == Plan::scan || (request.plan != Plan::exact && passing != nullptr);
   return {by_codes && state_->reranks() ? state_->codes.get() : nullptr, &state_->truth()};
 }
 
-void HnswIndex::radius_one(const QueryView& query, float radius, const SearchRequest& request, const Bitset* passing,
+void HnswIndex::radius_one(const QueryView& query, float radius, const SearchRequest& request, const SlotSet* passing,
                            std::size_t matches, Scratch& s) const {
   const HnswState& state = *state_;
-  const Bitset& slots = passing != nullptr ? *passing : state.table.alive_bits();
   const auto by_walk = [&] {
     // This walk goes by distances, whatever the layout: it expands all that it keeps.
     const Planner planner(plan_costs(), state.table.live(), matches, static_cast<double>(request.ef));
     if (!planner.begins_with_walk()) return false;
-    const AcceptSlots accept(slots, state.twins);
+    Acceptance acceptance(passing, state, s);
+    const AcceptSlots accept = acceptance();
     const Scan scan = state.walk().prepare(query, s.query);
     s.pool.reset(request.ef, radius + scan.margin);
     choose_seeds(passing, s);
@@ -398,7 +415,7 @@ void HnswIndex::radius_one(const QueryView& query, float radius, const SearchReq
   if (passing != nullptr || matches > kScanned * request.ef) {
     if (by_walk()) return;
   }
-  scan_radius({nullptr, &state.truth()}, query, radius, slots, s);
+  scan_radius({nullptr, &state.truth()}, query, radius, passing, state.table.alive_bits(), s);
 }
 
 }  // namespace annlib

@@ -21,13 +21,14 @@ constexpr std::size_t kRerankGroup = 4;
 
 // Calls take(n) with all passing slots in s.rows, at most `most` at a time.
 template <class Take>
-void for_rows(const Bitset& passing, std::size_t most, Scratch& s, Take&& take) {
+void for_rows(const SlotSet* passing, const Bitset& alive, std::size_t most, Scratch& s, Take&& take) {
   if (s.rows.size() < most) s.rows.resize(most);
   std::size_t n = 0;
-  passing.for_each([&](std::size_t slot) {
+  const auto add = [&](std::size_t slot) {
     s.rows[n++] = static_cast<Slot>(slot);
     if (n == most) take(std::exchange(n, 0));
-  });
+  };
+  passing != nullptr ? passing->for_each(add) : alive.for_each(add);
   take(n);
 }
 
@@ -85,8 +86,8 @@ void for_near(const float* scores, std::size_t n, std::size_t count, const float
 
 }  // namespace
 
-void scan_nearest(const ScanSpaces& spaces, std::span<const QueryView> queries, std::size_t k, const Bitset& passing,
-                  Scratch& s) {
+void scan_nearest(const ScanSpaces& spaces, std::span<const QueryView> queries, std::size_t k, const SlotSet* passing,
+                  const Bitset& alive, Scratch& s) {
   const std::size_t count = queries.size();
   if (s.scanned.size() < count) s.scanned.resize(count);
   s.queries.clear();
@@ -114,7 +115,7 @@ void scan_nearest(const ScanSpaces& spaces, std::span<const QueryView> queries, 
   };
   const std::size_t most = count == 1 ? kRowsForOne : kRowsForMany;
   if (s.scores.size() < most * count) s.scores.resize(most * count);
-  for_rows(passing, most, s, [&](std::size_t n) {
+  for_rows(passing, alive, most, s, [&](std::size_t n) {
     for (std::size_t first = 0, same = 1; first < count; first += same, same = 1) {
       const Scan& scan = s.scanned[first].first;
       while (first + same < count && alike(scan, s.scanned[first + same].first)) ++same;
@@ -127,11 +128,12 @@ void scan_nearest(const ScanSpaces& spaces, std::span<const QueryView> queries, 
   for (std::size_t i = 0; i < count && spaces.codes != nullptr; ++i) rerank_waiting(s.scanned[i], k, s);
 }
 
-void scan_radius(const ScanSpaces& spaces, const QueryView& query, float radius, const Bitset& passing, Scratch& s) {
+void scan_radius(const ScanSpaces& spaces, const QueryView& query, float radius, const SlotSet* passing,
+                 const Bitset& alive, Scratch& s) {
   const Scan exact = spaces.exact->prepare(query, s.row);
   const Scan first = spaces.codes != nullptr ? spaces.codes->prepare(query, s.query) : exact;
   s.need(kRowsForOne);
-  for_rows(passing, kRowsForOne, s, [&](std::size_t n) {
+  for_rows(passing, alive, kRowsForOne, s, [&](std::size_t n) {
     first.score(s.rows.data(), n, s.distances.data());
     s.cost.distances += n;
     std::size_t near = 0;

@@ -171,9 +171,9 @@ class Index {
   virtual bool search_one(const QueryView& query, const SearchRequest& request, const Passing& filter,
                           std::size_t together, Scratch& s, PlanReport& report) const = 0;
   /// What that scan goes by. Under lock_ shared.
-  virtual ScanSpaces scan_spaces(const SearchRequest& request, const Bitset* passing) const = 0;
+  virtual ScanSpaces scan_spaces(const SearchRequest& request, const SlotSet* passing) const = 0;
   /// As search_one(). `passing` is nullptr, or the live slots that the filter lets through, `matches` of them.
-  virtual void radius_one(const QueryView& query, float radius, const SearchRequest& request, const Bitset* passing,
+  virtual void radius_one(const QueryView& query, float radius, const SearchRequest& request, const SlotSet* passing,
                           std::size_t matches, Scratch& s) const = 0;
   virtual std::string kind() const = 0;
   /// Called under lock_ shared.
@@ -219,12 +219,13 @@ class Index {
 void require_rows(const Columns& attributes, std::size_t n);
 void require_distinct(std::span<const std::int64_t> ids);
 
-/// The nearest k of all passing slots to each of some queries, with exact distances, as s.scanned[i].nearest for query
-/// i, and what it cost. A block of rows is scored for all queries, so it comes from memory once; what a query finds
-/// does not depend on those beside it.
-void scan_nearest(const ScanSpaces& spaces, std::span<const QueryView> queries, std::size_t k, const Bitset& passing,
-                  Scratch& s);
+/// The nearest k of the passing slots, or of all live ones if that is nullptr, to each of some queries, with exact
+/// distances, as s.scanned[i].nearest for query i, and what it cost. A block of rows is scored for all queries, so it
+/// comes from memory once; what a query finds does not depend on those beside it.
+void scan_nearest(const ScanSpaces& spaces, std::span<const QueryView> queries, std::size_t k, const SlotSet* passing,
+                  const Bitset& alive, Scratch& s);
 /// All within a radius of one query, appended to s.found, nearest first.
-void scan_radius(const ScanSpaces& spaces, const QueryView& query, float radius, const Bitset& passing, Scratch& s);
+void scan_radius(const ScanSpaces& spaces, const QueryView& query, float radius, const SlotSet* passing,
+                 const Bitset& alive, Scratch& s);
 
 }  // namespace annlib

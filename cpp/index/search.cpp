@@ -18,8 +18,8 @@ constexpr std::size_t kQueriesPerLock = 256;
 // Queries of a group that one thread takes at a time: enough to share what they look at, few enough to keep their
 // pools in its cache.
 constexpr std::size_t kLeastChunk = 4, kMostChunk = 128;
-// Bitmaps of so many bytes are held at once, beside those that the cache keeps.
-constexpr std::size_t kBitmapBytes = std::size_t{64} << 20;
+// Sets of so many bytes, were they all bitmaps, are held at once, beside those that the cache keeps.
+constexpr std::size_t kSetBytes = std::size_t{64} << 20;
 
 }  // namespace
 
@@ -50,7 +50,7 @@ void Index::give_back(std::unique_ptr<Scratch> scratch) const {
   scratches_.push_back(std::move(scratch));
 }
 
-// Filters that come to the same, of which the cache gives one bitmap, share a group.
+// Filters that come to the same, of which the cache gives one set, share a group.
 std::vector<Index::Group> Index::evaluated(std::span<const RowFilter> filters,
                                            std::span<const std::vector<std::size_t>> queries, int threads) const {
   std::vector<Passing> passing(filters.size());
@@ -58,7 +58,7 @@ std::vector<Index::Group> Index::evaluated(std::span<const RowFilter> filters,
     for (std::size_t f = begin; f < end; ++f) passing[f] = filters[f].evaluate(table(), filters_);
   });
   std::vector<Group> groups;
-  std::unordered_map<const Bitset*, std::size_t> known;
+  std::unordered_map<const SlotSet*, std::size_t> known;
   for (std::size_t f = 0; f < filters.size(); ++f) {
     const auto [at, fresh] = known.try_emplace(passing[f].slots.get(), groups.size());
     if (fresh) groups.push_back({passing[f], {}});
@@ -132,7 +132,7 @@ SearchCost Index::for_queries(const VectorBlock& queries, const SearchRequest& r
   }
   // Filters describe one state of the index, so their batch is searched in that state.
   std::shared_lock reading(lock_);
-  const std::size_t at_once = std::max<std::size_t>(1, kBitmapBytes / (table().slots() / 8 + 1));
+  const std::size_t at_once = std::max<std::size_t>(1, kSetBytes / (table().slots() / 8 + 1));
   for (std::size_t first = 0; first < by_filter.size(); first += at_once) {
     const std::size_t n = std::min(at_once, by_filter.size() - first);
     const std::vector<Group> groups =
@@ -165,7 +165,7 @@ SearchCost Index::search(const VectorBlock& queries, const SearchRequest& reques
     SearchCost cost;
   };
   const auto search_chunk = [&](std::span<const std::size_t> chunk, const Passing& passing, Scratch& s) {
-    const Bitset* slots = passing.slots.get();
+    const SlotSet* slots = passing.slots.get();
     SearchCost total;
     std::vector<Left> left;
     std::vector<QueryView> views;
@@ -184,8 +184,7 @@ SearchCost Index::search(const VectorBlock& queries, const SearchRequest& reques
     }
     if (!left.empty()) {
       const ScanSpaces spaces = scan_spaces(request, slots);
-      scan_nearest(spaces, views, std::min(request.k, passing.count), slots != nullptr ? *slots : table().alive_bits(),
-                   s);
+      scan_nearest(spaces, views, std::min(request.k, passing.count), slots, table().alive_bits(), s);
       for (std::size_t i = 0; i < left.size(); ++i) {
         left[i].report.plan = spaces.codes != nullptr ? Plan::scan : Plan::exact;
         left[i].cost += s.scanned[i].cost;

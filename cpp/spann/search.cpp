@@ -2,6 +2,7 @@
 #include <chrono>
 #include <cmath>
 #include <limits>
+#include <optional>
 
 #include "core/error.h"
 #include "core/random.h"
@@ -185,8 +186,10 @@ bool SpannIndex::search_one(const QueryView& query, const SearchRequest& request
     throw ValueError("plan 'subgraph': a SPANN index has no graph; its plans are auto, exact, scan, walk");
   }
   const SpannState& state = *state_;
-  const Bitset* passing = filter.slots.get();
-  const Bitset& slots = passing != nullptr ? *passing : state.table.alive_bits();
+  const SlotSet* passing = filter.slots.get();
+  std::optional<MarkedSlots> marked;
+  if (passing != nullptr) marked.emplace(*passing, s.passing);
+  const Bitset& slots = marked ? marked->bits() : state.table.alive_bits();
   const std::size_t k = std::min(request.k, filter.count), wanted = std::max<std::size_t>(request.ef, 1);
   const AcceptItems accept(slots, state.table, query.left_out);
   const auto attempt = [&](const auto& patience) {
@@ -209,7 +212,7 @@ bool SpannIndex::search_one(const QueryView& query, const SearchRequest& request
     if (attempt(ToTheEnd{})) return true;
   }
   if (query.left_out == kNoSlot) return false;
-  scan_nearest({nullptr, &state.stored}, {&query, 1}, filter.count, slots, s);
+  scan_nearest({nullptr, &state.stored}, {&query, 1}, filter.count, passing, state.table.alive_bits(), s);
   s.found = s.scanned.front().nearest.sorted();
   s.cost += s.scanned.front().cost;
   std::erase_if(s.found, [&](Candidate c) { return !accept(c.slot()); });
@@ -218,12 +221,11 @@ bool SpannIndex::search_one(const QueryView& query, const SearchRequest& request
   return true;
 }
 
-ScanSpaces SpannIndex::scan_spaces(const SearchRequest&, const Bitset*) const { return {nullptr, &state_->stored}; }
+ScanSpaces SpannIndex::scan_spaces(const SearchRequest&, const SlotSet*) const { return {nullptr, &state_->stored}; }
 
-void SpannIndex::radius_one(const QueryView& query, float radius, const SearchRequest&, const Bitset* passing,
+void SpannIndex::radius_one(const QueryView& query, float radius, const SearchRequest&, const SlotSet* passing,
                             std::size_t, Scratch& s) const {
-  const Bitset& slots = passing != nullptr ? *passing : state_->table.alive_bits();
-  scan_radius({nullptr, &state_->stored}, query, radius, slots, s);
+  scan_radius({nullptr, &state_->stored}, query, radius, passing, state_->table.alive_bits(), s);
 }
 
 }  // namespace annlib

@@ -20,8 +20,10 @@
 #include "core/candidate.h"
 #include "core/error.h"
 #include "core/parallel.h"
+#include "core/radix_sort.h"
 #include "core/random.h"
 #include "core/slot_hash.h"
+#include "core/slot_set.h"
 #include "tests/check.h"
 
 using namespace annlib;
@@ -392,4 +394,44 @@ TEST(top_k_against_a_sort) {
       CHECK(top.sorted() == all, k, " ", n);
     }
   }
+}
+
+// SlotSet
+
+TEST(slot_set_is_the_same_as_a_list_and_as_a_bitmap) {
+  constexpr std::size_t kSize = 1000;
+  const std::vector<Slot> slots{3, 63, 64, 700, 999};
+  Bitset bits(kSize), scratch;
+  for (const Slot slot : slots) bits.set(slot);
+  const SlotSet list(slots, kSize), bitmap(bits.copy());
+  for (const SlotSet* set : {&list, &bitmap}) {
+    CHECK_EQ(set->size(), kSize);
+    CHECK_EQ(set->count(), slots.size());
+    std::vector<Slot> seen;
+    set->for_each([&](std::size_t slot) { seen.push_back(static_cast<Slot>(slot)); });
+    CHECK(seen == slots);
+    CHECK_EQ(set->next(0), 3u);
+    CHECK_EQ(set->next(64), 64u);
+    CHECK_EQ(set->next(65), 700u);
+    const MarkedSlots marked(*set, scratch);
+    for (Slot slot = 0; slot < kSize; ++slot) {
+      CHECK_EQ(set->contains(slot), bits.test(slot));
+      CHECK_EQ(marked.bits().test(slot), bits.test(slot));
+    }
+  }
+  CHECK_EQ(scratch.count(), 0u);
+  CHECK_EQ(SlotSet({5, 6}, kSize).next(7), 5u);
+}
+
+// radix_sort
+
+TEST(radix_sort_sorts_and_keeps_equal_ones_in_order) {
+  std::vector<std::pair<std::uint64_t, Slot>> items;
+  for (Slot i = 0; i < 5000; ++i) items.emplace_back(random64(0, 1, i) >> (i % 5 * 16) & ~std::uint64_t{0xF00}, i);
+  for (Slot i = 0; i < 100; ++i) items.emplace_back(7, 10'000 - i);
+  auto expected = items;
+  const auto before = [](const auto& a, const auto& b) { return a.first < b.first; };
+  std::stable_sort(expected.begin(), expected.end(), before);
+  radix_sort(items, [](const auto& item) { return item.first; });
+  CHECK(items == expected);
 }
