@@ -31,11 +31,12 @@ struct PlanCosts {
   double hop = 0;     ///< a node expanded by a walk
   double match = 0;   ///< an item scored by a scan over those that pass
   double shared = 0;  ///< the same once it is at hand, among many queries that are scanned for together
+  double start = 0;   ///< of a walk, before the first node: preparing the query, coming down the layers
   double nodes = 0;   ///< not a time: how many nodes that pass a walk expands for each of its ef
 
   /// What one of so many queries pays, if a scan answers them together: for getting at an item, its share.
   PlanCosts shared_by(std::size_t queries) const {
-    return {hop, shared + std::max(match - shared, 0.0) / static_cast<double>(queries), shared, nodes};
+    return {hop, shared + std::max(match - shared, 0.0) / static_cast<double>(queries), shared, start, nodes};
   }
 };
 
@@ -53,7 +54,9 @@ class Planner {
 
   /// A filter may favour what lies near the query: where a scan takes far longer than to see whether it does, that is
   /// tried even if the walk is not expected to win.
-  bool begins_with_walk() const { return walk(wanted_, share_) <= scan_ || kTrialHops * costs_.hop <= kTrial * scan_; }
+  bool begins_with_walk() const {
+    return walk_cost() <= scan_ || costs_.start + kTrialHops * costs_.hop <= kTrial * scan_;
+  }
 
   /// Whether a walk goes on that has expanded `hops` nodes, `passed` of which pass: while what is left of it costs less
   /// than the scan would, and it has not cost twice that.
@@ -65,11 +68,11 @@ class Planner {
   }
 
   double scan_cost() const { return scan_; }
-  double walk_cost() const { return walk(wanted_, share_); }
+  double walk_cost() const { return costs_.start + walk(wanted_, share_); }
 
  private:
   static constexpr double kTrial = 0.1;
-  static constexpr std::size_t kTrialHops = 32, kLookEvery = 16;
+  static constexpr std::size_t kTrialHops = 8, kLookEvery = 8;
 
   double walk(double wanted, double rate) const { return wanted <= 0 ? 0 : costs_.hop * wanted / rate; }
 

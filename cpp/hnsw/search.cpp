@@ -88,25 +88,28 @@ PlanCosts HnswIndex::measure_costs() const {
   const HnswState& state = *state_;
   Scratch s;
   s.need(kTimedScan);
-  std::vector<double> hops, matches, shared;
-  std::uint64_t walked = 0;
+  std::vector<double> walks[2], matches, shared;  // walks of little effort, and of much
+  double hops[2] = {0, 0};
   std::vector<float> vector(state.table.dim());
   const auto slots = static_cast<std::uint32_t>(state.table.slots());
   // The first round warms up: pages of a file that was just mapped, and the processor's clock.
   for (std::uint64_t i = 0; i < 2 * kTimed; ++i) {
     if (i == kTimed) {
-      hops.clear();
+      for (std::size_t w : {0, 1}) walks[w].clear(), hops[w] = 0;
       matches.clear();
       shared.clear();
-      walked = 0;
     }
     state.truth().load(to_below(random64(0, 5, i), slots), vector.data());
     const QueryView query{vector.data(), DType::f32, kNoSlot};
-    s.cost = SearchCost();
-    Clock::time_point begin = Clock::now();
-    walk_nearest(query, kNoSlot, 10, {kTimedEf, kTimedEf, 1.0f}, AcceptEvery{}, ToTheEnd{}, s);
-    hops.push_back(since(begin) / static_cast<double>(std::max<std::uint64_t>(s.cost.hops, 1)));
-    walked += s.cost.hops;
+    Clock::time_point begin;
+    for (std::size_t w : {0, 1}) {
+      const std::size_t ef = w == 0 ? kTimedEf / 4 : kTimedEf;
+      s.cost = SearchCost();
+      begin = Clock::now();
+      walk_nearest(query, kNoSlot, 10, {ef, ef, 1.0f}, AcceptEvery{}, ToTheEnd{}, s);
+      walks[w].push_back(since(begin));
+      hops[w] += static_cast<double>(s.cost.hops) / kTimed;
+    }
     for (std::uint64_t j = 0; j < kTimedScan; ++j) s.slots[j] = to_below(random64(1, 5, i * kTimedScan + j), slots);
     begin = Clock::now();
     const Scan scan = state.walk().prepare(query, s.query);
@@ -118,8 +121,11 @@ PlanCosts HnswIndex::measure_costs() const {
     scan.scorer.block(queries.data(), kTimedTogether, scan.rows, s.slots.data(), kTimedScan, s.scores.data());
     shared.push_back(since(begin) / (kTimedTogether * kTimedScan));
   }
-  const double nodes = static_cast<double>(walked) / (kTimed * kTimedEf);
-  return {median(hops), median(matches), median(shared), nodes};
+  const double little = median(walks[0]), much = median(walks[1]);
+  // What the two have in common is no hop's; but noise may make of the little one what it likes.
+  double hop = (much - little) / std::max(hops[1] - hops[0], 1.0);
+  hop = std::clamp(hop, 0.5 * much / std::max(hops[1], 1.0), much / std::max(hops[1], 1.0));
+  return {hop, median(matches), median(shared), std::max(little - hop * hops[0], 0.0), hops[1] / kTimedEf};
 }
 
 PlanCosts HnswIndex::plan_costs() const {

@@ -172,7 +172,7 @@ PlanCosts SpannIndex::measure_costs() const {
     std::nth_element(times.begin(), times.begin() + kProbes / 2, times.end());
     return times[kProbes / 2];
   };
-  return {median(lists), median(matches), median(shared), 1.0};
+  return {median(lists), median(matches), median(shared), 0.0, 1.0};
 }
 
 PlanCosts SpannIndex::plan_costs() const {

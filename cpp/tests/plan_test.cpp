@@ -19,13 +19,13 @@ TEST(planner_scans_few_and_walks_among_many) {
 }
 
 TEST(planner_tries_a_walk_where_it_costs_next_to_nothing) {
-  // A walk of 32 / 0.01 hops costs 1.28 ms, the scan 0.2 ms, the trial 13 us.
+  // A walk of 32 / 0.01 hops costs 1.28 ms, the scan 0.2 ms, the trial 8 us.
   const Planner planner(kCosts, kLive, 10'000, 32);
   CHECK(planner.walk_cost() > planner.scan_cost());
   CHECK(planner.begins_with_walk());
   CHECK(planner.goes_on(32, 16));  // most of what lies here passes
   CHECK(!planner.goes_on(32, 0));  // nothing does
-  CHECK(planner.goes_on(31, 0));   // not known yet
+  CHECK(planner.goes_on(7, 0));    // not known yet
 }
 
 TEST(planner_gives_a_walk_up_at_twice_the_scan) {
