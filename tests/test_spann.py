@@ -111,11 +111,32 @@ def test_filters_by_every_plan(share: float, plan: str) -> None:
     assert recall(found.distances[:, :k], exact) >= (1.0 if plan == "exact" else 0.97)
 
 
+def test_many_lists_are_found_by_a_graph() -> None:
+    train = vectors(24_000, 8)
+    index = SPANNIndex.build(None, train, list_size=1, replicas=1)
+    assert index.stats()["lists"] > 16_384
+    queries = vectors(50, 8, seed=1)
+    _, exact = nearest(train, queries, "l2", 5)
+    assert recall(index.search(queries, 5, nprobe=64).distances, exact) >= 0.95
+    index.add(queries, ids=range(30_000, 30_050))
+    assert (index.search(queries, 1, nprobe=16).distances == 0).all()
+    index.delete(np.arange(0, 24_000, 3))
+    assert len(index) == 16_050
+    index.delete(range(30_000, 30_050))
+    left = np.delete(train, np.arange(0, 24_000, 3), axis=0)
+    _, exact = nearest(left, queries, "l2", 5)
+    assert recall(index.search(queries, 5, nprobe=64).distances, exact) >= 0.95
+
+
 def test_duplicates_do_not_fill_lists_for_ever(tmp_path: Path) -> None:
     train = np.repeat(vectors(10, 8), 500, axis=0)
     index = SPANNIndex.build(None, train, list_size=16)
     assert (index.search(train[:3], 20, nprobe=4).distances == 0).all()
     index.add(np.repeat(train[:1], 3000, axis=0))
+    lists = index.stats()["lists"]
+    for _ in range(20):
+        index.add(train[:1])
+    assert index.stats()["lists"] == lists
     assert (index.search(train[:1], 50, nprobe=4).distances == 0).all()
     index.save(tmp_path / "x.ann")
     again = annlib.load(tmp_path / "x.ann", mmap=True)

@@ -31,6 +31,11 @@ class PostingLists {
 
   std::size_t count() const { return lists_.size(); }
   std::size_t size(std::uint32_t list) const { return lists_[list].size; }
+  /// Whether a list of more than `longest` is worth splitting: not again before it has doubled, where it was in vain.
+  bool overfull(std::uint32_t list, std::size_t longest) const {
+    return size(list) > longest && size(list) >= 2 * std::size_t{lists_[list].split_at};
+  }
+  void note_split(std::uint32_t list) { lists_[list].split_at = lists_[list].size; }
   const float* centroid(std::uint32_t list) const { return centroids_.data() + std::size_t{list} * dim_; }
   const Array<float>& centroids() const { return centroids_; }
   const ListCodes& codes() const { return codes_; }
@@ -94,7 +99,7 @@ class PostingLists {
     std::uint32_t size = 0;      ///< slots
     std::uint32_t capacity = 0;  ///< blocks
     float width = 0;             ///< mean |times| of its codes: what errors of estimates are proportional to
-    std::uint32_t reserved = 0;
+    std::uint32_t split_at = 0;  ///< its size when it was split last and stayed that long: of equal vectors
   };
   const Array<List>& lists() const { return lists_; }
   const Array<std::byte>& blocks() const { return blocks_; }

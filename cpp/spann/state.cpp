@@ -170,6 +170,11 @@ void SpannState::split(std::uint32_t list, int threads, FairSharedMutex& lock) {
   std::sort(around.begin(), around.end());
   around.erase(std::unique(around.begin(), around.end()), around.end());
   settle(around, homes_for(around, threads));
+  for (Slot slot : members) {
+    for (std::uint32_t home : homes_of(slot)) {
+      if (home != kNoList) lists.note_split(home);
+    }
+  }
 }
 
 float SpannState::reach_of(double lists) const {

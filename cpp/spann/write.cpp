@@ -122,7 +122,7 @@ void SpannIndex::maintain(std::size_t changes, int threads) {
   const std::size_t shortest = params_.list_size * params_.replicas / kShortest;
   for (std::uint32_t list = 0; list < state_->lists.count(); ++list) {  // those that come of a split too
     const std::size_t size = state_->lists.size(list);
-    if (size > longest) {
+    if (state_->lists.overfull(list, longest)) {
       state_->split(list, threads, lock_);
     } else if (size > 0 && size < shortest && state_->centroids.count() > 1) {
       std::lock_guard writing(lock_);
