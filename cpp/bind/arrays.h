@@ -47,4 +47,12 @@ void bind_codecs(py::module_& m);
 void bind_indexes(py::module_& m);
 void bind_storage(py::module_& m);
 
+/// The values as an array that owns them.
+template <class T>
+py::array_t<T> array_of(std::vector<T> values) {
+  auto* kept = new std::vector<T>(std::move(values));
+  const py::capsule owner(kept, [](void* p) { delete static_cast<std::vector<T>*>(p); });
+  return py::array_t<T>(static_cast<py::ssize_t>(kept->size()), kept->data(), owner);
+}
+
 }  // namespace annlib::bind

@@ -3,12 +3,12 @@
 #include <algorithm>
 #include <memory>
 #include <optional>
-#include <tuple>
 #include <utility>
 
 #include "bind/arrays.h"
 #include "bind/attributes.h"
 #include "bind/filter_indexes.h"
+#include "bind/searching.h"
 #include "core/error.h"
 #include "flat/flat_index.h"
 #include "hnsw/hnsw_index.h"
@@ -16,121 +16,6 @@
 
 namespace annlib::bind {
 namespace {
-
-using Release = py::gil_scoped_release;
-
-/// (distance computations, hops, rerank computations): the Python layer names them when it is asked.
-py::tuple tuple_of(const SearchCost& cost) { return py::make_tuple(cost.distances, cost.hops, cost.reranked); }
-
-/// The filters of a call, kept alive while it runs.
-class FilterArguments {
- public:
-  FilterArguments() = default;
-  FilterArguments(std::optional<MaskArray> mask, std::optional<IdArray> ids,
-                  const std::optional<py::bytes>& expression) {
-    add(std::move(mask), std::move(ids), expression);
-  }
-  /// One more, unless it is none.
-  void add(std::optional<MaskArray> mask, std::optional<IdArray> ids, const std::optional<py::bytes>& expression) {
-    if (mask) filters_.push_back(RowFilter::mask({mask->data(), static_cast<std::size_t>(mask->size())}));
-    if (ids) filters_.push_back(RowFilter::ids(span_of(*ids)));
-    if (expression) filters_.push_back(RowFilter::expression(*expression));
-    if (mask) arrays_.push_back(std::move(*mask));
-    if (ids) arrays_.push_back(std::move(*ids));
-  }
-  std::span<const RowFilter> get() const { return filters_; }
-
- private:
-  std::vector<py::array> arrays_;
-  std::vector<RowFilter> filters_;
-};
-
-constexpr const char* kPlans[] = {"auto", "exact", "scan", "walk", "subgraph"};
-
-py::dict explained(const PlanReport& report) {
-  constexpr double kMicro = 1e-3;
-  py::dict result;
-  result["plan"] = kPlans[static_cast<std::size_t>(report.plan)];
-  result["switched"] = report.switched;
-  result["matches"] = report.matches;
-  result["estimated_scan_us"] = report.scan_cost * kMicro;
-  result["estimated_walk_us"] = report.walk_cost * kMicro;
-  result["estimated_subgraph_us"] = report.subgraph_cost * kMicro;
-  result["subgraphs"] = report.subgraphs;
-  result["subgraph_items"] = report.subgraph_items;
-  result["distance_computations"] = report.distances;
-  result["hops"] = report.hops;
-  result["rerank_computations"] = report.reranked;
-  return result;
-}
-
-Plan parse_plan(const std::string& name) {
-  for (std::size_t i = 0; i < std::size(kPlans); ++i) {
-    if (name == kPlans[i]) return static_cast<Plan>(i);
-  }
-  throw ValueError("unknown plan '" + name + "'; there are: auto, exact, scan, walk, subgraph");
-}
-
-// One query of shape (dim,) gives ids and distances of shape (k,) and one count.
-// A list of what became of each query comes last, or None.
-py::tuple search_with(const Index& index, const py::array& queries, const SearchRequest& request, bool explain) {
-  const VectorBlock block = block_of(queries, "queries");
-  const bool single = queries.ndim() == 1;
-  const auto n = static_cast<py::ssize_t>(block.count), width = static_cast<py::ssize_t>(request.k);
-  IdArray found = single ? IdArray(width) : IdArray({n, width});
-  py::array_t<float> distances = single ? py::array_t<float>(width) : py::array_t<float>({n, width});
-  std::optional<IdArray> counts;
-  if (!single) counts.emplace(n);
-  std::int64_t count = 0;
-  std::vector<PlanReport> plans(explain ? block.count : 0);
-  const SearchOutput out{found.mutable_data(), distances.mutable_data(), single ? &count : counts->mutable_data(),
-                         explain ? plans.data() : nullptr};
-  SearchCost cost;
-  {
-    Release release;
-    cost = index.search(block, request, out);
-  }
-  const py::object real = single ? py::object(py::int_(count)) : py::object(*counts);
-  py::object reports = py::none();
-  if (explain) {
-    py::list list;
-    for (const PlanReport& report : plans) list.append(explained(report));
-    reports = std::move(list);
-  }
-  return py::make_tuple(std::move(found), std::move(distances), real, tuple_of(cost), std::move(reports));
-}
-
-// The call whose overhead is felt: a search may take no more than some microseconds.
-py::tuple search(const Index& index, const py::array& queries, std::size_t k, std::size_t ef, std::size_t ef_filtered,
-                 std::optional<MaskArray> mask, std::optional<IdArray> ids, const std::optional<py::bytes>& expression,
-                 int threads, const std::string& plan, bool explain) {
-  const FilterArguments filter(std::move(mask), std::move(ids), expression);
-  return search_with(index, queries, {k, ef, ef_filtered, filter.get(), {}, threads, parse_plan(plan), {}}, explain);
-}
-
-using FilterTuple = std::tuple<std::optional<MaskArray>, std::optional<IdArray>, std::optional<py::bytes>>;
-
-py::tuple search_each(const Index& index, const py::array& queries, std::size_t k, std::size_t ef,
-                      std::size_t ef_filtered, const std::vector<FilterTuple>& each,
-                      const py::array_t<std::uint32_t>& filter_of, int threads, const std::string& plan, bool explain) {
-  FilterArguments filters;
-  for (const auto& [mask, ids, expression] : each) filters.add(mask, ids, expression);
-  const std::span of(filter_of.data(), static_cast<std::size_t>(filter_of.size()));
-  const std::size_t n = block_of(queries, "queries").count;
-  if (of.size() != n || filters.get().size() != each.size() ||
-      std::any_of(of.begin(), of.end(), [&](std::uint32_t f) { return f != kNoFilter && f >= each.size(); })) {
-    throw ValueError("filter_of must name one of " + std::to_string(each.size()) + " filters for each of " +
-                     std::to_string(n) + " queries");
-  }
-  return search_with(index, queries, {k, ef, ef_filtered, filters.get(), of, threads, parse_plan(plan), {}}, explain);
-}
-
-template <class T>
-py::array_t<T> array_of(std::vector<T> values) {
-  auto* kept = new std::vector<T>(std::move(values));
-  const py::capsule owner(kept, [](void* p) { delete static_cast<std::vector<T>*>(p); });
-  return py::array_t<T>(static_cast<py::ssize_t>(kept->size()), kept->data(), owner);
-}
 
 template <class T>
 py::array_t<std::int64_t> ids_of(const T& index, std::vector<std::int64_t> (T::*list)() const) {
@@ -140,27 +25,6 @@ py::array_t<std::int64_t> ids_of(const T& index, std::vector<std::int64_t> (T::*
     ids = (index.*list)();
   }
   return array_of(std::move(ids));
-}
-
-py::tuple search_radius(const Index& index, const py::array& queries, float radius, std::size_t ef,
-                        std::optional<MaskArray> mask, std::optional<IdArray> ids,
-                        const std::optional<py::bytes>& expression, int threads) {
-  const VectorBlock block = block_of(queries, "queries");
-  const FilterArguments filter(std::move(mask), std::move(ids), expression);
-  RadiusResult result;
-  {
-    Release release;
-    result = index.search_radius(block, radius, {0, ef, ef, filter.get(), {}, threads, Plan::automatic, {}});
-  }
-  return py::make_tuple(array_of(std::move(result.lims)), array_of(std::move(result.ids)),
-                        array_of(std::move(result.distances)), tuple_of(result.cost));
-}
-
-std::size_t count(const Index& index, std::optional<MaskArray> mask, std::optional<IdArray> ids,
-                  const std::optional<py::bytes>& expression) {
-  const FilterArguments filter(std::move(mask), std::move(ids), expression);
-  Release release;
-  return filter.get().empty() ? index.size() : index.count(filter.get().front());
 }
 
 py::dict attributes(const Index& index, const IdArray& ids) {

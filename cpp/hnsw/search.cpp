@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <chrono>
 #include <limits>
 #include <optional>
 #include <string>
@@ -10,6 +9,7 @@
 #include "graph/code_walk.h"
 #include "graph/subgraph.h"
 #include "hnsw/hnsw_index.h"
+#include "index/timing.h"
 
 namespace annlib {
 namespace {
@@ -69,17 +69,7 @@ struct AcceptEvery : AcceptAll {
 };
 
 // How walks and scans are timed, of which the median counts.
-constexpr std::size_t kTimed = 16, kTimedScan = 256, kTimedTogether = 16, kTimedEf = 64;
-
-using Clock = std::chrono::steady_clock;
-
-double since(Clock::time_point begin) { return std::chrono::duration<double, std::nano>(Clock::now() - begin).count(); }
-
-double median(std::vector<double>& times) {
-  const auto middle = times.begin() + static_cast<std::ptrdiff_t>(times.size() / 2);
-  std::nth_element(times.begin(), middle, times.end());
-  return *middle;
-}
+constexpr std::size_t kTimed = 16, kTimedScan = 256, kTimedEf = 64;
 
 }  // namespace
 
@@ -101,25 +91,18 @@ PlanCosts HnswIndex::measure_costs() const {
     }
     state.truth().load(to_below(random64(0, 5, i), slots), vector.data());
     const QueryView query{vector.data(), DType::f32, kNoSlot};
-    Clock::time_point begin;
     for (std::size_t w : {0, 1}) {
       const std::size_t ef = w == 0 ? kTimedEf / 4 : kTimedEf;
       s.cost = SearchCost();
-      begin = Clock::now();
+      const Clock::time_point begin = Clock::now();
       walk_nearest(query, kNoSlot, 10, {ef, ef, 1.0f}, AcceptEvery{}, ToTheEnd{}, s);
-      walks[w].push_back(since(begin));
+      walks[w].push_back(nanoseconds_since(begin));
       hops[w] += static_cast<double>(s.cost.hops) / kTimed;
     }
     for (std::uint64_t j = 0; j < kTimedScan; ++j) s.slots[j] = to_below(random64(1, 5, i * kTimedScan + j), slots);
-    begin = Clock::now();
-    const Scan scan = state.walk().prepare(query, s.query);
-    scan.score(s.slots.data(), kTimedScan, s.distances.data());
-    matches.push_back(since(begin) / kTimedScan);
-    const std::vector<simd::Query> queries(kTimedTogether, scan.query);
-    s.scores.resize(kTimedTogether * kTimedScan);
-    begin = Clock::now();
-    scan.scorer.block(queries.data(), kTimedTogether, scan.rows, s.slots.data(), kTimedScan, s.scores.data());
-    shared.push_back(since(begin) / (kTimedTogether * kTimedScan));
+    const ScanTimes times = time_scan(state.walk().prepare(query, s.query), kTimedScan, s);
+    matches.push_back(times.match);
+    shared.push_back(times.shared);
   }
   const double little = median(walks[0]), much = median(walks[1]);
   // What the two have in common is no hop's; but noise may make of the little one what it likes.
@@ -149,7 +132,7 @@ double HnswIndex::hop_cost(const FilterIndex& index) const {
       s.cost = SearchCost();
       const Clock::time_point begin = Clock::now();
       walk_subgraphs(cover, scan, kTimedEf, AcceptEvery{}, ToTheEnd{}, s);
-      hops.push_back(since(begin) / static_cast<double>(std::max<std::uint64_t>(s.cost.hops, 1)));
+      hops.push_back(nanoseconds_since(begin) / static_cast<double>(std::max<std::uint64_t>(s.cost.hops, 1)));
     }
     index.hop_cost = median(hops);
   });

@@ -1,11 +1,11 @@
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <limits>
 #include <optional>
 
 #include "core/error.h"
 #include "core/random.h"
+#include "index/timing.h"
 #include "spann/spann_index.h"
 #include "table/vectors.h"
 
@@ -132,11 +132,7 @@ bool SpannIndex::probe(const QueryView& query, std::size_t k, std::size_t wanted
 
 // Timed on this machine, this index and the state of its memory: what a list and an exact distance take.
 PlanCosts SpannIndex::measure_costs() const {
-  constexpr std::size_t kProbes = 16, kLists = 32, kMatches = 256, kTogether = 16, kNearest = 10;
-  using Clock = std::chrono::steady_clock;
-  const auto since = [](Clock::time_point begin) {
-    return std::chrono::duration<double, std::nano>(Clock::now() - begin).count();
-  };
+  constexpr std::size_t kProbes = 16, kLists = 32, kMatches = 256, kNearest = 10;
   const SpannState& state = *state_;
   const AcceptItems accept(state.table.alive_bits(), state.table, kNoSlot);
   Scratch s;
@@ -153,25 +149,15 @@ PlanCosts SpannIndex::measure_costs() const {
     state.stored.load(to_below(random64(0, 5, i), slots), vector.data());
     const QueryView query{vector.data(), DType::f32, kNoSlot};
     s.cost = SearchCost();
-    Clock::time_point begin = Clock::now();
+    const Clock::time_point begin = Clock::now();
     probe(query, kNearest, kLists, false, accept, ToTheEnd{}, s);
-    lists.push_back(since(begin) / static_cast<double>(std::max<std::uint64_t>(s.cost.hops, 1)));
+    lists.push_back(nanoseconds_since(begin) / static_cast<double>(std::max<std::uint64_t>(s.cost.hops, 1)));
     s.need(kMatches);
     for (std::size_t j = 0; j < kMatches; ++j) s.slots[j] = to_below(random64(1, 5, i * kMatches + j), slots);
-    begin = Clock::now();
-    const Scan scan = state.stored.prepare(query, s.row);
-    scan.score(s.slots.data(), kMatches, s.distances.data());
-    matches.push_back(since(begin) / kMatches);
-    const std::vector<simd::Query> queries(kTogether, scan.query);
-    s.scores.resize(kTogether * kMatches);
-    begin = Clock::now();
-    scan.scorer.block(queries.data(), kTogether, scan.rows, s.slots.data(), kMatches, s.scores.data());
-    shared.push_back(since(begin) / (kTogether * kMatches));
+    const ScanTimes times = time_scan(state.stored.prepare(query, s.row), kMatches, s);
+    matches.push_back(times.match);
+    shared.push_back(times.shared);
   }
-  const auto median = [](std::vector<double>& times) {
-    std::nth_element(times.begin(), times.begin() + kProbes / 2, times.end());
-    return times[kProbes / 2];
-  };
   return {median(lists), median(matches), median(shared), 0.0, 1.0};
 }
 
