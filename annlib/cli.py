@@ -75,11 +75,13 @@ def _build_arguments(parser: argparse.ArgumentParser) -> None:
         "vectors", help=".npy, .fvecs, .bvecs, .parquet, or .hdf5 (its array train); FILE::NAME takes another"
     )
     add("-o", "--output", type=Path, required=True, metavar="FILE")
-    add("--kind", choices=("hnsw", "flat"), default="hnsw", help="(default: %(default)s)")
+    add("--kind", choices=("hnsw", "spann", "flat"), default="hnsw", help="(default: %(default)s)")
     add("--metric", help="l2, ip or cosine (default: that of an .hdf5 file, else l2)")
     add("--ids", metavar="FILE.npy", help="integers or strings, one a vector (default: 0, 1, 2 …)")
     add("--M", type=int, default=16, help="edges a node and level (default: %(default)s)")
     add("--ef-construction", type=int, default=200, help="effort of the build (default: %(default)s)")
+    add("--list-size", type=int, default=128, help="vectors of a posting list (default: %(default)s)")
+    add("--replicas", type=int, default=2, help="posting lists of a vector (default: %(default)s)")
     add("--codec", help="how searches see vectors, as int8 or rabitq:2 (default: auto; flat: the vectors)")
     add("--no-keep-vectors", dest="keep_vectors", action="store_false", help="keep their codes alone")
     add("--layout", default="auto", help="of the graph: plain or fused (default: %(default)s)")
@@ -95,7 +97,7 @@ def _search_arguments(parser: argparse.ArgumentParser) -> None:
     add("queries", help=".npy, .fvecs, .bvecs, or .hdf5 (its array test)")
     add("-k", "--k", type=int, default=10, help="neighbours (default: %(default)s)")
     effort = parser.add_mutually_exclusive_group()
-    effort.add_argument("--ef-search", type=int, metavar="N", help="effort")
+    effort.add_argument("--ef-search", type=int, metavar="N", help="effort; of posting lists: how many")
     effort.add_argument("--recall", type=float, metavar="R", help="a recall to reach, such as 0.95")
     add("--filter-ids", metavar="FILE.npy", help="only these ids, or a boolean mask of the rows")
     add("-o", "--output", type=Path, metavar="FILE.npz", help="ids, distances and counts (default: a table)")
@@ -130,6 +132,23 @@ def _build(args: argparse.Namespace) -> int:
             codec=codec,
             keep_vectors=args.keep_vectors,
             threads=args.threads,
+        )
+    elif args.kind == "spann":
+        if args.codec is not None or not args.keep_vectors:
+            raise ValueError(
+                "posting lists have codes of their own and keep the vectors: no --codec, no --no-keep-vectors"
+            )
+        index = annlib.SPANNIndex.build(
+            None,
+            args.vectors,
+            ids,
+            metric=metric,
+            list_size=args.list_size,
+            replicas=args.replicas,
+            dtype=args.dtype,
+            seed=args.seed,
+            threads=args.threads,
+            progress=not args.quiet and bar_is_seen(),
         )
     else:
         index = annlib.HNSWIndex.build(
@@ -216,16 +235,18 @@ def _verify(args: argparse.Namespace) -> int:
 
 def _tune(args: argparse.Namespace) -> int:
     index = annlib.load(args.index)
-    if not isinstance(index, annlib.HNSWIndex):
+    if isinstance(index, annlib.FlatIndex):
         raise ValueError(f"{args.index}: {type(index).__name__} is exact, there is nothing to tune")
+    assert isinstance(index, (annlib.HNSWIndex, annlib.SPANNIndex))
     queries = None if args.queries is None else datasets.read_vectors(args.queries, key="test")
     found = index.calibrate(queries, args.k, threads=args.threads)
     index.save(args.index)
-    columns = ["ef_search", f"recall@{args.k}", "distances a query"]
+    effort = "nprobe" if isinstance(index, annlib.SPANNIndex) else "ef_search"
+    columns = [effort, f"recall@{args.k}", "distances a query"]
     points = zip(found.ef, found.recall, found.distances, strict=True)
     print_table(columns, [list(point) for point in points], "measured")
     reached = [target for target in _TARGETS if target <= max(found.recall)]
-    print_table(["recall", "ef_search"], [[target, found.ef_for(target)] for target in reached], "stored")
+    print_table(["recall", effort], [[target, found.ef_for(target)] for target in reached], "stored")
     print(f"{args.index}: calibrated for k = {args.k}")
     return 0
 
@@ -233,7 +254,7 @@ def _tune(args: argparse.Namespace) -> int:
 def _report(args: argparse.Namespace) -> int:
     index = annlib.load(args.index)
     if not isinstance(index, annlib.HNSWIndex):
-        raise ValueError(f"{args.index}: {type(index).__name__} is exact, there is nothing to report on")
+        raise ValueError(f"{args.index}: {type(index).__name__} has no graph, there is nothing to report on")
     queries = datasets.read_vectors(args.queries, key="test")
     print(index.report(queries, args.k, args.ef_search, threads=args.threads))
     return 0

@@ -148,7 +148,10 @@ class SPANNIndex(Calibrated):
             super().stats()
             | {"list_size": self._list_size, "replicas": self._replicas, "seed": self._seed}
             | counts
-            | {"postings_a_vector": counts["postings"] / max(1, len(self))}
+            | {
+                "postings_a_vector": counts["postings"] / max(1, len(self)),
+                "calibrated_k": sorted(self._calibrations),
+            }
         )
 
     def __repr__(self) -> str:

@@ -96,7 +96,7 @@ def test_filter_by_ids_or_mask(built: Path, folder: Path, mask: bool) -> None:
         assert {int(i) for i in found["ids"].ravel()} == {3, 100, 250, -1}
 
 
-@pytest.mark.parametrize("kind", ["hnsw", "flat"])
+@pytest.mark.parametrize("kind", ["hnsw", "flat", "spann"])
 def test_ids_of_a_file(kind: str, folder: Path, vectors: np.ndarray) -> None:
     np.save(folder / "ids.npy", np.arange(400) * 10)
     arguments = ["build", str(folder / "vectors.npy"), "-o", str(folder / "x.ann"), "--kind", kind]
@@ -194,6 +194,19 @@ def test_tune_stores_what_it_measured(built: Path, folder: Path, capsys: pytest.
     flat = str(folder / "flat.ann")
     assert cli.main(["build", str(folder / "vectors.npy"), "-o", flat, "--kind", "flat"]) == 0
     assert "exact" in failure(["tune", flat], capsys)
+
+
+def test_posting_lists(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = folder / "lists.ann"
+    build = ["build", str(folder / "vectors.npy"), "-o", str(path), "--kind", "spann", "--list-size", "8"]
+    assert "vectors" in failure([*build, "--codec", "int8"], capsys)
+    assert cli.main(build) == 0
+    assert cli.main(["tune", str(path), "--k", "3"]) == 0
+    assert "nprobe" in capsys.readouterr().out
+    index = annlib.load(path)
+    assert isinstance(index, annlib.SPANNIndex)
+    assert index.stats()["calibrated_k"] == [3] and index.stats()["list_size"] == 8
+    assert "no graph" in failure(["report", str(path), str(folder / "queries.npy")], capsys)
 
 
 def test_errors_are_one_line(built: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
