@@ -23,6 +23,12 @@ coded = pytest.mark.parametrize("options", CODED, ids=lambda o: "-".join(str(v) 
 Kind = type[annlib.FlatIndex] | type[annlib.HNSWIndex]
 
 
+@pytest.fixture(params=[annlib.FlatIndex, annlib.HNSWIndex], ids=lambda index: index.kind)
+def kind(request: pytest.FixtureRequest) -> Kind:
+    """Each of the index classes that have codecs."""
+    return request.param
+
+
 def built(kind: Kind, train: Array, **options: Any) -> annlib.Index:
     return kind.build(train, keep_vectors=False, **({"codec": "int8"} | options))
 
