@@ -254,7 +254,8 @@ def _tune(args: argparse.Namespace) -> int:
 def _report(args: argparse.Namespace) -> int:
     index = annlib.load(args.index)
     if not isinstance(index, annlib.HNSWIndex):
-        raise ValueError(f"{args.index}: {type(index).__name__} has no graph, there is nothing to report on")
+        why = "is exact" if isinstance(index, annlib.FlatIndex) else "has no graph"
+        raise ValueError(f"{args.index}: {type(index).__name__} {why}, there is nothing to report on")
     queries = datasets.read_vectors(args.queries, key="test")
     print(index.report(queries, args.k, args.ef_search, threads=args.threads))
     return 0

@@ -78,4 +78,4 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     flat.add(queries)
     flat.save(tmp_path / "flat.ann")
     assert cli.main(["report", str(tmp_path / "flat.ann"), str(tmp_path / "queries.npy")]) == 1
-    assert "no graph" in capsys.readouterr().err
+    assert "exact" in capsys.readouterr().err

@@ -1,7 +1,6 @@
 #include "cluster/clusters.h"
 
 #include <algorithm>
-#include <atomic>
 #include <numeric>
 
 #include "core/parallel.h"
@@ -22,30 +21,14 @@ constexpr double kTolerance = 1.25;
 constexpr float kPrice = 0.1f;
 constexpr float kLeastPrice = 0.01f, kMostPrice = 2.0f;
 
-/// Squared distances from a row to centres.
-class Distances {
- public:
-  Distances(const float* centroids, std::uint32_t dim)
-      : scorer_(simd::kernels().scorer(simd::Op::l2, simd::Pair::f32_f32, simd::Tail::none)) {
-    rows_.data = reinterpret_cast<const std::byte*>(centroids);
-    rows_.stride = dim * sizeof(float);
-    rows_.dim = dim;
+void mean_of(const RowMatrix& rows, std::span<const std::uint32_t> members, float* out) {
+  std::vector<double> sum(rows.dim, 0.0);
+  for (std::uint32_t i : members) {
+    for (std::uint32_t d = 0; d < rows.dim; ++d) sum[d] += rows.row(i)[d];
   }
-  void all(const float* row, std::size_t n, float* out) const {
-    simd::Query query;
-    query.data = row;
-    scorer_.range(query, rows_, 0, n, out);
-  }
-  void some(const float* row, const std::uint32_t* which, std::size_t n, float* out) const {
-    simd::Query query;
-    query.data = row;
-    scorer_.ids(query, rows_, which, n, out);
-  }
-
- private:
-  simd::Scorer scorer_;
-  simd::Rows rows_;
-};
+  for (std::uint32_t d = 0; d < rows.dim; ++d)
+    out[d] = static_cast<float>(sum[d] / static_cast<double>(members.size()));
+}
 
 /// One cluster on its way to becoming several.
 class Split {
@@ -90,7 +73,7 @@ class Split {
  private:
   // The first n members to the cheapest part, by the sizes of the round before.
   void assign(std::size_t n) {
-    const Distances distances(centroids_.data(), rows_.dim);
+    const CentroidDistances distances(centroids_.data(), rows_.dim);
     const float ideal = static_cast<float>(counted_) / static_cast<float>(parts_);
     std::vector<float> dearer(parts_, 0.0f);
     for (std::size_t p = 0; p < parts_ && counted_ > 0; ++p) {
@@ -122,18 +105,11 @@ class Split {
 
   // Centres to the means of their members; one without any to a member of the largest.
   void move(std::size_t n) {
+    std::vector<std::vector<std::uint32_t>> own(parts_);
+    for (std::size_t i = 0; i < n; ++i) own[home_[i]].push_back(members_[i]);
     parallel_for(parts_, 1, threads_, [&](std::size_t begin, std::size_t end, int) {
-      std::vector<double> sum(rows_.dim);
       for (std::size_t p = begin; p < end; ++p) {
-        if (counts_[p] == 0) continue;
-        std::fill(sum.begin(), sum.end(), 0.0);
-        for (std::size_t i = 0; i < n; ++i) {
-          if (home_[i] != p) continue;
-          const float* row = rows_.row(members_[i]);
-          for (std::uint32_t d = 0; d < rows_.dim; ++d) sum[d] += row[d];
-        }
-        float* centroid = centroids_.data() + p * rows_.dim;
-        for (std::uint32_t d = 0; d < rows_.dim; ++d) centroid[d] = static_cast<float>(sum[d] / counts_[p]);
+        if (!own[p].empty()) mean_of(rows_, own[p], centroids_.data() + p * rows_.dim);
       }
     });
     const auto largest = std::max_element(counts_.begin(), counts_.end()) - counts_.begin();
@@ -160,15 +136,6 @@ class Split {
 struct Piece {
   std::size_t begin = 0, end = 0;
 };
-
-void mean_of(const RowMatrix& rows, std::span<const std::uint32_t> members, float* out) {
-  std::vector<double> sum(rows.dim, 0.0);
-  for (std::uint32_t i : members) {
-    for (std::uint32_t d = 0; d < rows.dim; ++d) sum[d] += rows.row(i)[d];
-  }
-  for (std::uint32_t d = 0; d < rows.dim; ++d)
-    out[d] = static_cast<float>(sum[d] / static_cast<double>(members.size()));
-}
 
 }  // namespace
 
@@ -225,7 +192,7 @@ Clusters balanced_clusters(const RowMatrix& rows, const ClusterOptions& options)
 
 std::uint32_t nearest_centroid(const float* row, const Array<float>& centroids, std::uint32_t dim,
                                const CentroidGraph& graph, std::uint32_t start, std::vector<NearCentroid>& near) {
-  const Distances distances(centroids.data(), dim);
+  const CentroidDistances distances(centroids.data(), dim);
   near.resize(graph.width);
   std::vector<std::uint32_t> which(graph.width);
   std::vector<float> out(graph.width);

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "core/buffer.h"
+#include "simd/simd.h"
 
 namespace annlib {
 
@@ -37,6 +38,32 @@ struct Clusters {
 /// Data 2018). The price is raised while the largest is far from the mean and lowered otherwise. `rows` are at least
 /// one. A function of the rows, in their order, and of the seed alone.
 Clusters balanced_clusters(const RowMatrix& rows, const ClusterOptions& options);
+
+/// Squared distances from a row of `dim` floats to centres.
+class CentroidDistances {
+ public:
+  CentroidDistances(const float* centroids, std::uint32_t dim)
+      : scorer_(simd::kernels().scorer(simd::Op::l2, simd::Pair::f32_f32, simd::Tail::none)) {
+    rows_.data = reinterpret_cast<const std::byte*>(centroids);
+    rows_.stride = dim * sizeof(float);
+    rows_.dim = dim;
+  }
+  /// To the first n.
+  void all(const float* row, std::size_t n, float* out) const { scorer_.range(query(row), rows_, 0, n, out); }
+  void some(const float* row, const std::uint32_t* which, std::size_t n, float* out) const {
+    scorer_.ids(query(row), rows_, which, n, out);
+  }
+
+ private:
+  static simd::Query query(const float* row) {
+    simd::Query query;
+    query.data = row;
+    return query;
+  }
+
+  simd::Scorer scorer_;
+  simd::Rows rows_;
+};
 
 /// A centre and how far it is.
 struct NearCentroid {

@@ -56,7 +56,7 @@ struct Scratch {
   std::vector<Slot> seeds;          ///< where a walk begins besides
   std::vector<Candidate> expanded;  ///< by walk_codes(): the nodes whose distances it knows
   std::vector<Candidate> found;
-  TopK nearest;
+  TopK nearest, lists;  ///< items, and posting lists to look for them in
   SearchCost cost;
   std::vector<ScannedQuery> scanned;  ///< of a scan for several queries, and what its kernel takes and gives
   std::vector<simd::Query> queries;

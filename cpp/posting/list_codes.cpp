@@ -3,7 +3,17 @@
 #include <cmath>
 #include <limits>
 
+#include "table/vectors.h"
+
 namespace annlib {
+
+void ListCodes::load(const void* row, DType dtype, float* out) const {
+  const std::uint32_t dim = rotation_.dim();
+  widen(row, dtype, dim, out);
+  if (metric_ != Metric::cosine) return;
+  const float reciprocal = reciprocal_length(out, dim);
+  for (std::uint32_t d = 0; d < dim; ++d) out[d] *= reciprocal;
+}
 
 simd::BlockQuery ListCodes::prepare(const float* query, QueryBuffer& buffer) const {
   return sign_query(rotation_, query, buffer.need_floats(rotation_.padded()), buffer);

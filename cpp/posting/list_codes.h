@@ -28,7 +28,9 @@ class ListCodes {
   /// Of a squared distance, what the metric's is.
   float part() const { return metric_ == Metric::cosine ? 0.5f : 1.0f; }
 
-  /// A query as lists see it: float32, under cosine of unit length. The tables lie in `buffer`.
+  /// A vector as lists see it: float32, under cosine of unit length (or zero).
+  void load(const void* row, DType dtype, float* out) const;
+  /// The tables of a query, loaded so, lie in `buffer`.
   simd::BlockQuery prepare(const float* query, QueryBuffer& buffer) const;
 
   struct Center {

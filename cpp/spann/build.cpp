@@ -20,14 +20,6 @@ constexpr std::size_t kAround = 48;
 constexpr int kRefinements = 3;
 constexpr std::size_t kGrain = 512;
 
-// Rows as lists see them: float32, under cosine of unit length.
-void load_row(const std::byte* row, const SpannParams& params, float* out) {
-  widen(row, params.dtype, params.dim, out);
-  if (params.metric != Metric::cosine) return;
-  const float reciprocal = reciprocal_length(out, params.dim);
-  for (std::uint32_t d = 0; d < params.dim; ++d) out[d] *= reciprocal;
-}
-
 // The centres around each centre, as an HNSW index finds them.
 CentroidGraph centroid_graph(const Array<float>& centroids, std::uint32_t dim, int threads) {
   const std::size_t n = centroids.size() / dim;
@@ -69,6 +61,7 @@ std::unique_ptr<SpannState> build_spann(const SpannParams& params, const RowSour
   const std::uint32_t dim = params.dim;
   auto state = std::make_unique<SpannState>(params);
   if (n == 0) return state;
+  const ListCodes& codes = state->lists.codes();
   // Three parts of about the same length.
   const auto report = [&](std::size_t thirds) {
     if (progress) progress(n * thirds / 3, n);
@@ -82,7 +75,7 @@ std::unique_ptr<SpannState> build_spann(const SpannParams& params, const RowSour
   const std::size_t sampled = std::min(n, std::max<std::size_t>(kSampleFloats / dim, 1));
   Array<float> sample(sampled * dim);
   parallel_for(sampled, kGrain, threads, [&](std::size_t begin, std::size_t end, int) {
-    for (std::size_t i = begin; i < end; ++i) load_row(source.row(order[i]), params, sample.data() + i * dim);
+    for (std::size_t i = begin; i < end; ++i) codes.load(source.row(order[i]), params.dtype, sample.data() + i * dim);
   });
   const RowMatrix rows{sample.data(), sampled, dim};
   ClusterOptions options;
@@ -103,7 +96,7 @@ std::unique_ptr<SpannState> build_spann(const SpannParams& params, const RowSour
     std::vector<float> row(dim);
     std::vector<NearCentroid> near;
     for (std::size_t i = begin; i < end; ++i) {
-      load_row(source.row(order[i]), params, row.data());
+      codes.load(source.row(order[i]), params.dtype, row.data());
       // Of rows outside of the sample nothing is known.
       const std::uint32_t start = i < sampled ? clusters.homes[i] : clusters.homes[i % sampled];
       nearest_centroid(row.data(), centroids, dim, graph, start, near);
@@ -144,7 +137,7 @@ std::unique_ptr<SpannState> build_spann(const SpannParams& params, const RowSour
     for (std::size_t l = begin; l < end; ++l) {
       vectors.resize(members[l].size() * dim);
       for (std::size_t i = 0; i < members[l].size(); ++i) {
-        load_row(table.row(members[l][i]), params, vectors.data() + i * dim);
+        codes.load(table.row(members[l][i]), params.dtype, vectors.data() + i * dim);
       }
       state->lists.append(static_cast<std::uint32_t>(l), members[l], vectors.data());
     }

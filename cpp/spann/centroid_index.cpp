@@ -22,7 +22,7 @@ Scan CentroidIndex::exact(const PostingLists& lists, const float* row) const {
   Scan scan;
   scan.scorer = simd::kernels().scorer(product ? simd::Op::dot : simd::Op::l2, simd::Pair::f32_f32, simd::Tail::none);
   scan.query.data = row;
-  scan.query.b = product ? -1.0f : table_->metric() == Metric::cosine ? 0.5f : 1.0f;
+  scan.query.b = product ? -1.0f : lists.codes().part();
   scan.rows.data = reinterpret_cast<const std::byte*>(lists.centroids().data());
   scan.rows.stride = table_->dim() * sizeof(float);
   scan.rows.dim = table_->dim();
@@ -83,16 +83,8 @@ void CentroidIndex::add(const PostingLists& lists, std::uint32_t list) {
   }
   remove(list);
   if (groups_.count() == 0) groups_.add_list(centroid);
-  const simd::Scorer l2 = simd::kernels().scorer(simd::Op::l2, simd::Pair::f32_f32, simd::Tail::none);
-  const std::uint32_t dim = table_->dim();
-  simd::Query query;
-  query.data = centroid;
-  simd::Rows rows;
-  rows.data = reinterpret_cast<const std::byte*>(groups_.centroids().data());
-  rows.stride = dim * sizeof(float);
-  rows.dim = dim;
   std::vector<float> distances(groups_.count());
-  l2.range(query, rows, 0, distances.size(), distances.data());
+  CentroidDistances(groups_.centroids().data(), table_->dim()).all(centroid, distances.size(), distances.data());
   const auto group =
       static_cast<std::uint32_t>(std::min_element(distances.begin(), distances.end()) - distances.begin());
   if (group_.size() <= list) group_.resize(list + 1, kNoList);
@@ -126,7 +118,7 @@ void CentroidIndex::search(const PostingLists& lists, const float* row, const si
     request.k = n;
     request.ef = spare(n);
     request.threads = 1;
-    const float part = table_->metric() == Metric::cosine ? 0.5f : 1.0f;
+    const float part = lists.codes().part();
     s.need(n);
     s.cost += graph_->search({row, DType::f32, 1, table_->dim()}, request, {ids.data(), s.distances.data(), &given});
     for (std::int64_t i = 0; i < given; ++i) {
@@ -152,27 +144,27 @@ void CentroidIndex::search(const PostingLists& lists, const float* row, const si
   const std::size_t more = std::min(spare(n), count());
   s.need(groups_.count());
   exact(groups_, row).score_range(0, groups_.count(), s.distances.data());
-  s.nearest.reset(more);
+  s.lists.reset(more);
   const simd::ScanBlock scan_block = simd::kernels().scan_block;
   float bound = std::numeric_limits<float>::infinity();
   for (std::uint32_t g = 0; g < groups_.count(); ++g) {
     const std::uint32_t next = g + 1 < groups_.count() ? g + 1 : kNoList;
     s.cost.estimates +=
         groups_.scan(g, next, tables, s.distances[g], bound, scan_block, [&](Slot list, float estimate) {
-          s.nearest.push(Candidate(estimate, list));
-          if (s.nearest.full()) bound = s.nearest.bound().distance();
+          s.lists.push(Candidate(estimate, list));
+          if (s.lists.full()) bound = s.lists.bound().distance();
         });
   }
   std::vector<Slot> all;
   // Estimates of vectors that are too long for floats are no numbers.
-  if (s.nearest.sorted().size() < more) {
+  if (s.lists.sorted().size() < more) {
     for (std::uint32_t list = 0; list < group_.size(); ++list) {
       if (group_[list] != kNoList) all.push_back(list);
     }
   }
   s.need(std::max(more, all.size()));
   std::size_t at = 0;
-  for (Candidate c : s.nearest.sorted()) s.slots[at++] = c.slot();
+  for (Candidate c : s.lists.sorted()) s.slots[at++] = c.slot();
   if (!all.empty()) at = static_cast<std::size_t>(std::copy(all.begin(), all.end(), s.slots.begin()) - s.slots.begin());
   scan.score(s.slots.data(), at, s.distances.data());
   s.cost.distances += at;

@@ -14,8 +14,9 @@ namespace {
 
 // Estimates wrong by more than so many times their typical error are given up.
 constexpr float kErrors = 2.0f;
-// Exact distances are computed after every so many lists: they tell what the next ones must undercut.
-constexpr std::size_t kListsAtOnce = 4;
+// Exact distances are computed after every so many lists, or when so many items wait for theirs: they tell what the
+// next ones must undercut.
+constexpr std::size_t kListsAtOnce = 4, kWaiting = 64;
 constexpr std::size_t kExactAtOnce = 8;
 // Lists of which a walk over centroids asks for more than it is to give.
 constexpr std::size_t kSpareLists = 16;
@@ -80,15 +81,11 @@ bool SpannIndex::probe(const QueryView& query, std::size_t k, std::size_t wanted
   const std::size_t least = (wanted + 1) / 2;
   const bool product = metric_ == Metric::ip;
   const float reach = wanted < count ? state.reach_of(static_cast<double>(wanted)) : std::numeric_limits<float>::max();
-  const float part = metric_ == Metric::cosine ? 0.5f : 1.0f;
+  const float part = lists.codes().part();
   const Scan exact = state.stored.prepare(query, s.row);
   const simd::ScanBlock scan_block = simd::kernels().scan_block;
   float* row = s.query.need_floats(dim_);
-  widen(query.data, query.dtype, dim_, row);
-  if (metric_ == Metric::cosine) {
-    const float reciprocal = reciprocal_length(row, dim_);
-    for (std::uint32_t d = 0; d < dim_; ++d) row[d] *= reciprocal;
-  }
+  lists.codes().load(query.data, query.dtype, row);
   const simd::BlockQuery tables = lists.codes().prepare(row, s.tables);
   const float length = product ? std::sqrt(simd::kernels().norm2(row, dim_)) : 0.0f;
   // What rounding the query to 7 bits does: of lists far smaller than it is long, that is what errors come from.
@@ -96,15 +93,11 @@ bool SpannIndex::probe(const QueryView& query, std::size_t k, std::size_t wanted
   s.visited.reset(state.table.slots());
   s.nearest.reset(k);
   s.expanded.clear();
-  TopK nearest;
   std::size_t at = 0, passed = 0, asked = 0;
   const double mean = static_cast<double>(state.table.live()) * state.replicas / static_cast<double>(count);
   while (at < most) {
     asked = std::min(most, asked == 0 ? wanted + kSpareLists : 2 * asked);
-    // What was found so far stays: choosing lists uses s.nearest.
-    std::swap(s.nearest, nearest);
     state.centroids.search(lists, row, tables, asked, s);
-    std::swap(s.nearest, nearest);
     for (; at < s.found.size() && at < most; ++at) {
       const std::uint32_t list = s.found[at].slot();
       const float distance = s.found[at].distance();
@@ -121,7 +114,7 @@ bool SpannIndex::probe(const QueryView& query, std::size_t k, std::size_t wanted
             s.expanded.emplace_back(estimate - margin, slot);
           });
       ++s.cost.hops;
-      if (s.expanded.size() > k && (at % kListsAtOnce == 0 || s.expanded.size() > 64)) settle(exact, k, s);
+      if (s.expanded.size() > k && (at % kListsAtOnce == 0 || s.expanded.size() > kWaiting)) settle(exact, k, s);
       if (!patience.goes_on(at + 1, static_cast<std::size_t>(static_cast<double>(passed) / mean))) return false;
     }
     if (s.found.size() < asked) break;
@@ -173,13 +166,12 @@ bool SpannIndex::search_one(const QueryView& query, const SearchRequest& request
   }
   const SpannState& state = *state_;
   const SlotSet* passing = filter.slots.get();
-  std::optional<MarkedSlots> marked;
-  if (passing != nullptr) marked.emplace(*passing, s.passing);
-  const Bitset& slots = marked ? marked->bits() : state.table.alive_bits();
   const std::size_t k = std::min(request.k, filter.count), wanted = std::max<std::size_t>(request.ef, 1);
-  const AcceptItems accept(slots, state.table, query.left_out);
   const auto attempt = [&](const auto& patience) {
     report.plan = Plan::walk;
+    std::optional<MarkedSlots> marked;
+    if (passing != nullptr) marked.emplace(*passing, s.passing);
+    const AcceptItems accept(marked ? marked->bits() : state.table.alive_bits(), state.table, query.left_out);
     const bool done = probe(query, k, wanted, passing != nullptr, accept, patience, s);
     const auto& best = s.nearest.sorted();
     s.found.assign(best.begin(), best.end());
@@ -198,10 +190,16 @@ bool SpannIndex::search_one(const QueryView& query, const SearchRequest& request
     if (attempt(ToTheEnd{})) return true;
   }
   if (query.left_out == kNoSlot) return false;
-  scan_nearest({nullptr, &state.stored}, {&query, 1}, filter.count, passing, state.table.alive_bits(), s);
-  s.found = s.scanned.front().nearest.sorted();
-  s.cost += s.scanned.front().cost;
-  std::erase_if(s.found, [&](Candidate c) { return !accept(c.slot()); });
+  // What equals the vector left out takes places, and how much does is not known.
+  const AcceptItems other(state.table.alive_bits(), state.table, query.left_out);
+  for (std::size_t most = k + 1;; most = std::min(2 * most, filter.count)) {
+    scan_nearest({nullptr, &state.stored}, {&query, 1}, std::min(most, filter.count), passing, state.table.alive_bits(),
+                 s);
+    s.found = s.scanned.front().nearest.sorted();
+    s.cost += s.scanned.front().cost;
+    std::erase_if(s.found, [&](Candidate c) { return !other(c.slot()); });
+    if (s.found.size() >= k || most >= filter.count) break;
+  }
   s.found.resize(std::min(s.found.size(), k));
   report.plan = Plan::exact;
   return true;

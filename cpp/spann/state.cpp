@@ -35,15 +35,8 @@ std::size_t SpannState::memory_bytes() const {
 void SpannState::near_lists(const float* row, std::size_t n, Scratch& s, std::vector<NearCentroid>& near) const {
   near.clear();
   if (table.metric() == Metric::ip) {
-    simd::Query query;
-    query.data = row;
-    simd::Rows rows;
-    rows.data = reinterpret_cast<const std::byte*>(lists.centroids().data());
-    rows.stride = table.dim() * sizeof(float);
-    rows.dim = table.dim();
-    const simd::Scorer l2 = simd::kernels().scorer(simd::Op::l2, simd::Pair::f32_f32, simd::Tail::none);
     s.need(lists.count());
-    l2.range(query, rows, 0, lists.count(), s.distances.data());
+    CentroidDistances(lists.centroids().data(), table.dim()).all(row, lists.count(), s.distances.data());
     for (std::uint32_t list = 0; list < lists.count(); ++list) {
       if (lists.size(list) > 0) near.push_back({s.distances[list], list});
     }
@@ -52,10 +45,8 @@ void SpannState::near_lists(const float* row, std::size_t n, Scratch& s, std::ve
     near.resize(n);
     return;
   }
-  const float part = table.metric() == Metric::cosine ? 0.5f : 1.0f;
-  const simd::BlockQuery tables = lists.codes().prepare(row, s.tables);
-  centroids.search(lists, row, tables, n, s);
-  for (Candidate c : s.found) near.push_back({c.distance() / part, c.slot()});
+  centroids.search(lists, row, lists.codes().prepare(row, s.tables), n, s);
+  for (Candidate c : s.found) near.push_back({c.distance() / lists.codes().part(), c.slot()});
 }
 
 std::vector<std::uint32_t> SpannState::homes_for(std::span<const Slot> slots, int threads) const {
@@ -188,11 +179,7 @@ float SpannState::reach_of(double lists) const {
 void choose_homes(std::span<const NearCentroid> near, const Array<float>& centroids, std::uint32_t dim,
                   std::span<std::uint32_t> homes) {
   std::fill(homes.begin(), homes.end(), kNoList);
-  const simd::Scorer l2 = simd::kernels().scorer(simd::Op::l2, simd::Pair::f32_f32, simd::Tail::none);
-  simd::Rows rows;
-  rows.data = reinterpret_cast<const std::byte*>(centroids.data());
-  rows.stride = dim * sizeof(float);
-  rows.dim = dim;
+  const CentroidDistances distances(centroids.data(), dim);
   std::vector<float> cost(near.size());
   for (std::size_t i = 0; i < near.size(); ++i) cost[i] = near[i].distance;
   for (std::uint32_t& home : homes) {
@@ -203,12 +190,10 @@ void choose_homes(std::span<const NearCentroid> near, const Array<float>& centro
     home = chosen.centroid;
     *best = std::numeric_limits<float>::infinity();
     if (&home == &homes.back()) return;
-    simd::Query query;
-    query.data = centroids.data() + std::size_t{chosen.centroid} * dim;
     for (std::size_t i = 0; i < near.size(); ++i) {
       if (!std::isfinite(cost[i])) continue;
       float apart;
-      l2.ids(query, rows, &near[i].centroid, 1, &apart);
+      distances.some(centroids.data() + std::size_t{chosen.centroid} * dim, &near[i].centroid, 1, &apart);
       // <x - c, x - h> by the lengths of the three sides
       const float along = 0.5f * (near[i].distance + chosen.distance - apart);
       if (chosen.distance > 0) cost[i] += kSameSide * along * along / chosen.distance;
@@ -229,7 +214,7 @@ void SpannState::learn(int threads) {
   const std::size_t n = table.slots(), queries = std::min(kLearnt, n);
   const std::uint32_t dim = table.dim();
   const bool product = table.metric() == Metric::ip;
-  const float part = table.metric() == Metric::cosine ? 0.5f : 1.0f;
+  const float part = lists.codes().part();
   std::vector<std::array<float, kReaches>> reaches(queries);
   std::vector<double> errors(queries, 0.0);
   parallel_for(queries, 4, threads, [&](std::size_t begin, std::size_t end, int) {
