@@ -25,7 +25,7 @@ class CentroidIndex {
 
   /// Learns all of `lists` that are not empty.
   void build(const PostingLists& lists, int threads);
-  /// For lists that have become empty, and others that are no longer. `threads` as elsewhere.
+  /// A list that has got its first items, or lies around another centroid; and one that has no items any more.
   void add(const PostingLists& lists, std::uint32_t list);
   void remove(std::uint32_t list);
   std::size_t count() const { return graph_ ? graph_->size() : count_; }
