@@ -18,6 +18,8 @@ const char* type_name(ElementType type) {
   return kNames[static_cast<std::size_t>(type)];
 }
 
+std::string shown_name(const std::string& path) { return path.empty() ? "index in memory" : path; }
+
 class OpenContainer final : public Container {
  public:
   OpenContainer(std::unique_ptr<Source> source, bool verify)
@@ -33,12 +35,6 @@ class OpenContainer final : public Container {
   bool mapped() const override { return source_->mapped(); }
   std::uint64_t file_bytes() const override { return layout_.file_bytes; }
   const std::vector<SectionInfo>& sections() const override { return layout_.sections; }
-
-  const SectionInfo* find(std::string_view name) const override {
-    const auto& all = layout_.sections;
-    const auto at = std::find_if(all.begin(), all.end(), [&](const SectionInfo& s) { return s.name == name; });
-    return at == all.end() ? nullptr : &*at;
-  }
 
   std::span<std::byte> view(const SectionInfo& section) const override {
     const std::size_t index = index_of(section);
@@ -59,10 +55,7 @@ class OpenContainer final : public Container {
 
   void read(const SectionInfo& section, std::span<std::byte> out) const override {
     index_of(section);
-    if (out.size() != section.length) {
-      throw std::logic_error("section '" + section.name + "' has " + std::to_string(section.length) +
-                             " bytes, the place to read it to " + std::to_string(out.size()));
-    }
+    require_length(section, out);
     check_section(*source_, section, read_section(*source_, section, out), fault_);
   }
 
@@ -71,14 +64,6 @@ class OpenContainer final : public Container {
     std::mutex mutex;
     bool done = false;
   };
-
-  std::size_t index_of(const SectionInfo& section) const {
-    const SectionInfo* own = find(section.name);
-    if (own == nullptr || own->offset != section.offset || own->length != section.length) {
-      throw std::logic_error("section '" + section.name + "' is not one of " + source_->name());
-    }
-    return static_cast<std::size_t>(own - layout_.sections.data());
-  }
 
   std::unique_ptr<Source> source_;
   Fault fault_;
@@ -97,8 +82,29 @@ std::shared_ptr<const Container> Container::from_bytes(std::vector<std::byte> by
   return std::make_shared<const OpenContainer>(open_bytes(bytes), true);
 }
 
+const SectionInfo* Container::find(std::string_view name) const {
+  const auto& all = sections();
+  const auto at = std::find_if(all.begin(), all.end(), [&](const SectionInfo& s) { return s.name == name; });
+  return at == all.end() ? nullptr : &*at;
+}
+
+std::size_t Container::index_of(const SectionInfo& section) const {
+  const SectionInfo* own = find(section.name);
+  if (own == nullptr || own->offset != section.offset || own->length != section.length) {
+    throw std::logic_error("section '" + section.name + "' is not one of " + shown_name(path()));
+  }
+  return static_cast<std::size_t>(own - sections().data());
+}
+
+void Container::require_length(const SectionInfo& section, std::span<const std::byte> out) {
+  if (out.size() != section.length) {
+    throw std::logic_error("section '" + section.name + "' has " + std::to_string(section.length) +
+                           " bytes, the place to read it to " + std::to_string(out.size()));
+  }
+}
+
 const SectionInfo& Container::require(std::string_view name, ElementType type, std::size_t rank) const {
-  const std::string prefix = (path().empty() ? "index in memory" : path()) + ": section '" + std::string(name) + "' ";
+  const std::string prefix = shown_name(path()) + ": section '" + std::string(name) + "' ";
   const SectionInfo* section = find(name);
   if (section == nullptr) throw CorruptError(prefix + "is missing");
   if (section->type != type) {

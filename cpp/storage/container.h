@@ -62,7 +62,6 @@ class Container {
   virtual bool mapped() const = 0;
   virtual std::uint64_t file_bytes() const = 0;
   virtual const std::vector<SectionInfo>& sections() const = 0;
-  virtual const SectionInfo* find(std::string_view name) const = 0;  ///< nullptr if absent
 
   /// The section's bytes, aligned to 4096 in a mapped file and to 64 at least elsewhere; valid while the container
   /// lives. Mapped or in-memory containers only. Writes through the mapping never reach the file.
@@ -71,8 +70,15 @@ class Container {
   /// the mapping; of bytes in memory what is there, so a section written through view() is not sound any more.
   virtual void read(const SectionInfo&, std::span<std::byte> out) const = 0;
 
+  /// nullptr if absent.
+  const SectionInfo* find(std::string_view name) const;
   /// As find(), but absent, of another type, or of another rank is a CorruptError that says so.
   const SectionInfo& require(std::string_view name, ElementType type, std::size_t rank) const;
+
+ protected:
+  /// Which of sections() it is; a std::logic_error for one of another container.
+  std::size_t index_of(const SectionInfo&) const;
+  static void require_length(const SectionInfo&, std::span<const std::byte> out);
 };
 
 /// One line for each thing that is wrong with the file (empty: sound). Reads all of it. Throws OsError only.

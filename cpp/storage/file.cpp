@@ -1,17 +1,18 @@
 #include "storage/file.h"
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include <atomic>
-#include <cerrno>
 #include <cstdio>
 #include <filesystem>
 #include <system_error>
 #include <utility>
 
 #include "core/error.h"
+#include "storage/checked.h"
 
 namespace annlib::storage {
 namespace {
@@ -20,20 +21,6 @@ static_assert(sizeof(off_t) == 8, "files are larger than 2 GiB");
 
 constexpr int kMaxLinks = 40;  // as Linux itself
 constexpr int kMaxNames = 1000;
-
-[[noreturn]] void fail(int code, const std::string& name, const std::string& action) {
-  throw OsError(code, name, "cannot " + action + " '" + name + "': " + std::generic_category().message(code));
-}
-
-/// The call's result once it is not EINTR; a failure throws.
-template <class Call>
-auto checked(const std::string& name, const char* action, Call call) {
-  for (;;) {
-    const auto result = call();
-    if (result >= 0) return result;
-    if (errno != EINTR) fail(errno, name, action);
-  }
-}
 
 std::string behind_links(const std::string& path) {
   std::filesystem::path at = path;
@@ -44,10 +31,6 @@ std::string behind_links(const std::string& path) {
     at = at.parent_path() / next;
   }
   fail(ELOOP, path, "write");
-}
-
-void require_no_nul(const std::string& path) {
-  if (path.find('\0') != std::string::npos) throw ValueError("a path cannot hold a NUL byte");
 }
 
 }  // namespace
@@ -64,6 +47,10 @@ SystemCalls& system_calls() {
       ::close,
       ::rename,
       ::mmap,
+      ::fdatasync,
+      ::flock,
+      ::mkdir,
+      ::unlink,
   };
   return calls;
 }
@@ -73,6 +60,14 @@ File File::open(const std::string& path, int flags, mode_t mode, const std::stri
   const std::string& name = shown.empty() ? path : shown;
   const int fd = checked(name, "open", [&] { return system_calls().open(path.c_str(), flags | O_CLOEXEC, mode); });
   return File(fd, name);
+}
+
+File File::open_regular(const std::string& path, int flags) {
+  File file = open(path, flags | O_NONBLOCK);
+  const mode_t mode = file.status().st_mode;
+  if (S_ISDIR(mode)) throw OsError(EISDIR, path, "cannot open '" + path + "': it is a directory");
+  if (!S_ISREG(mode)) throw OsError(EINVAL, path, "cannot open '" + path + "': it is not a regular file");
+  return file;
 }
 
 File::File(File&& other) noexcept : fd_(std::exchange(other.fd_, -1)), name_(std::move(other.name_)) {}
@@ -121,6 +116,30 @@ void File::sync() {
   checked(name_, "sync", [&] { return system_calls().fsync(fd_); });
 }
 
+void File::sync_data() {
+  checked(name_, "sync", [&] { return system_calls().fdatasync(fd_); });
+}
+
+void File::sync_names() {
+  try {
+    sync();
+  } catch (const OsError& error) {
+    if (error.errno_code != EINVAL && error.errno_code != ENOTSUP) throw;
+  }
+}
+
+bool File::try_lock() {
+  try {
+    checked(name_, "lock", [&] { return system_calls().flock(fd_, LOCK_EX | LOCK_NB); });
+    return true;
+  } catch (const OsError& error) {
+    if (error.errno_code != EWOULDBLOCK) throw;
+    return false;
+  }
+}
+
+void File::unlock() noexcept { system_calls().flock(fd_, LOCK_UN); }
+
 void File::close() {
   // Linux frees the descriptor even when close() reports EINTR: a second call could close another thread's file.
   if (system_calls().close(std::exchange(fd_, -1)) < 0 && errno != EINTR) fail(errno, name_, "close");
@@ -131,6 +150,12 @@ std::byte* File::map(std::size_t size) const {
   void* at = system_calls().mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE, fd_, 0);
   if (at == MAP_FAILED) fail(errno, name_, "map");
   return static_cast<std::byte*>(at);
+}
+
+std::string parent_directory(const std::string& path) {
+  const auto end = path.find_last_not_of('/');
+  const auto parent = std::filesystem::path(path.substr(0, end + 1)).parent_path();
+  return parent.empty() ? "." : parent.string();
 }
 
 Replacement::Replacement(const std::string& path) : path_(path) {
@@ -146,8 +171,7 @@ Replacement::Replacement(const std::string& path) : path_(path) {
   }
   if (replaces) mode_ = old.st_mode & 0777;
 
-  const auto parent = std::filesystem::path(target_).parent_path();
-  directory_.emplace(File::open(parent.empty() ? "." : parent.string(), O_RDONLY | O_DIRECTORY, 0, path));
+  directory_.emplace(File::open(parent_directory(target_), O_RDONLY | O_DIRECTORY, 0, path));
   // Born with the old file's permissions less the umask, so that a private index is at no time readable by others.
   create(mode_.value_or(0666));
 }
@@ -180,10 +204,8 @@ void Replacement::publish() {
   checked(path_, "rename the new file to", [&] { return system_calls().rename(temporary_.c_str(), target_.c_str()); });
   temporary_.clear();
   try {
-    directory_->sync();
+    directory_->sync_names();
   } catch (const OsError& error) {
-    // Some network file systems cannot sync a directory and say so; there is nothing more to be had from them.
-    if (error.errno_code == EINVAL || error.errno_code == ENOTSUP) return;
     throw OsError(error.errno_code, path_,
                   std::string(error.what()) + " (the new file is in place, but a power failure may undo that)");
   }

@@ -24,6 +24,10 @@ struct SystemCalls {
   int (*close)(int fd);
   int (*rename)(const char* from, const char* to);
   void* (*mmap)(void* address, std::size_t n, int protection, int flags, int fd, off_t offset);
+  int (*fdatasync)(int fd);
+  int (*flock)(int fd, int operation);
+  int (*mkdir)(const char* path, mode_t mode);
+  int (*unlink)(const char* path);
 };
 
 SystemCalls& system_calls();
@@ -33,6 +37,8 @@ class File {
  public:
   /// `shown` is the name that errors give, where that is not `path`. A path with a NUL byte is a ValueError.
   static File open(const std::string& path, int flags, mode_t mode = 0, const std::string& shown = {});
+  /// As open(), but an OsError for all but regular files, and without waiting for a FIFO's other end.
+  static File open_regular(const std::string& path, int flags);
 
   File(File&& other) noexcept;
   File& operator=(File&&) = delete;
@@ -48,6 +54,13 @@ class File {
   void resize(std::uint64_t size);
   void set_mode(mode_t mode);
   void sync();
+  /// Makes what was written durable, and the size, but not times and the like.
+  void sync_data();
+  /// As sync(), of a directory. Some network file systems cannot and say so; that is no error.
+  void sync_names();
+  /// Takes the file's exclusive lock (flock), unless another opening of the file has it: false then.
+  bool try_lock();
+  void unlock() noexcept;
   void close();
   /// A private, writable mapping of the first `size` > 0 bytes; it outlives the descriptor.
   std::byte* map(std::size_t size) const;
@@ -58,6 +71,9 @@ class File {
   int fd_;
   std::string name_;
 };
+
+/// The directory that the name stands in, "." for a bare one.
+std::string parent_directory(const std::string& path);
 
 /// A new file beside `path` that takes its place at publish(), or vanishes with this object.
 /// A symbolic link at `path` stays, what it points to is replaced. An existing file's permissions are kept.

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cstring>
-#include <limits>
 #include <unordered_set>
 
 #include "core/error.h"
@@ -11,53 +10,10 @@
 namespace annlib::storage {
 namespace {
 
-constexpr std::uint64_t kMaxFileBytes = std::numeric_limits<std::int64_t>::max();
-
-bool valid_label(std::string_view label, std::size_t field) {
-  const auto allowed = [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '.' || c == '_' || c == '-';
-  };
-  return !label.empty() && label.size() < field && std::all_of(label.begin(), label.end(), allowed);
-}
-
-std::string label_rule(std::size_t field) { return "1 to " + std::to_string(field - 1) + " of a-z 0-9 . _ -"; }
-
-/// A label that may hold anything, as a message can show it.
-std::string quoted(std::string_view label) {
-  std::string out(label);
-  std::replace_if(out.begin(), out.end(), [](char c) { return c < ' ' || c > '~'; }, '?');
-  return "'" + out + "'";
-}
-
-/// The text of a field padded with NULs, or nothing where that is not what it holds.
-template <std::size_t N>
-std::optional<std::string> label_of(const char (&field)[N]) {
-  const char* end = std::find(field, field + N, '\0');
-  std::string label(field, end);
-  if (!valid_label(label, N) || std::any_of(end, field + N, [](char c) { return c != '\0'; })) return std::nullopt;
-  return label;
-}
-
-bool all_zero(std::span<const std::uint8_t> bytes) {
-  return std::all_of(bytes.begin(), bytes.end(), [](std::uint8_t b) { return b == 0; });
-}
-
 bool zero_until_page_end(const Source& source, std::uint64_t offset) {
   std::vector<std::uint8_t> padding(page_up(offset) - offset);
   source.read(offset, std::as_writable_bytes(std::span(padding)));
   return all_zero(padding);
-}
-
-/// Bytes of an array. Empty extents count as one in the test for overflow, so that no product of extents overflows.
-std::optional<std::uint64_t> array_bytes(ElementType type, std::span<const std::uint64_t> shape) {
-  std::uint64_t product = element_size(type);
-  bool empty = false;
-  for (const std::uint64_t extent : shape) {
-    empty |= extent == 0;
-    if (__builtin_mul_overflow(product, std::max<std::uint64_t>(extent, 1), &product)) return std::nullopt;
-  }
-  if (product > kMaxFileBytes) return std::nullopt;
-  return empty ? 0 : product;
 }
 
 std::uint32_t crc_of(const void* data, std::size_t n) { return simd::kernels().crc32c(0, data, n); }
@@ -132,51 +88,12 @@ std::string entry_fault(const Entry& entry, std::uint64_t offset, std::uint64_t 
 
 }  // namespace
 
-std::size_t element_size(ElementType type) {
-  switch (type) {
-    case ElementType::u8:
-    case ElementType::i8:
-      return 1;
-    case ElementType::u16:
-    case ElementType::f16:
-      return 2;
-    case ElementType::u32:
-    case ElementType::f32:
-      return 4;
-    case ElementType::i64:
-    case ElementType::u64:
-    case ElementType::f64:
-      return 8;
-  }
-  throw ValueError("there is no element type " + std::to_string(static_cast<int>(type)));
-}
-
 Layout plan(std::string_view kind, std::span<const SectionView> sections) {
-  if (!valid_label(kind, sizeof(Header::kind))) {
-    throw ValueError("kind " + quoted(kind) + " is not " + label_rule(sizeof(Header::kind)));
-  }
-  if (sections.size() > kMaxSections) {
-    throw ValueError(std::to_string(sections.size()) + " sections, at most " + std::to_string(kMaxSections) +
-                     " fit into a container");
-  }
+  check_sections(kind, sections);
   Layout layout{std::string(kind), kPageBytes + page_up(sections.size() * sizeof(Entry)), {}};
-  std::unordered_set<std::string_view> names;
   for (const SectionView& section : sections) {
-    const std::string prefix = "section " + quoted(section.name) + ": ";
-    if (!valid_label(section.name, sizeof(Entry::name))) {
-      throw ValueError(prefix + "the name is not " + label_rule(sizeof(Entry::name)));
-    }
-    if (!names.insert(section.name).second) throw ValueError(prefix + "the name is there twice");
-    if (section.shape.empty() || section.shape.size() > kMaxRank) {
-      throw ValueError(prefix + "has rank " + std::to_string(section.shape.size()) + ", expected 1 to 4");
-    }
-    const auto length = array_bytes(section.type, section.shape);
-    if (length != section.bytes.size()) {
-      throw ValueError(prefix + "has " + std::to_string(section.bytes.size()) + " bytes, its shape needs " +
-                       (length ? std::to_string(*length) : "more than a file can hold"));
-    }
-    layout.sections.push_back({section.name, section.type, section.shape, layout.file_bytes, *length, 0});
-    layout.file_bytes += page_up(*length);
+    layout.sections.push_back({section.name, section.type, section.shape, layout.file_bytes, section.bytes.size(), 0});
+    layout.file_bytes += page_up(section.bytes.size());
   }
   return layout;
 }
@@ -220,7 +137,7 @@ Layout decode(const Source& source, const Fault& fault) {
   if (const auto kind = label_of(header.kind)) {
     layout.kind = *kind;
   } else {
-    fault("the kind in the header is not " + label_rule(sizeof(header.kind)));
+    fault("the kind in the header is not " + label_rule(kKindField));
   }
 
   std::vector<Entry> table(header.section_count);
@@ -233,7 +150,7 @@ Layout decode(const Source& source, const Fault& fault) {
   for (const Entry& entry : table) {
     const auto name = label_of(entry.name);
     const std::string wrong =
-        name ? entry_fault(entry, end, source.size()) : "the name is not " + label_rule(sizeof(entry.name));
+        name ? entry_fault(entry, end, source.size()) : "the name is not " + label_rule(kNameField);
     if (!wrong.empty()) {
       // Where this section ends is unknown, and with it where the others belong.
       fault("section " + (name ? "'" + *name + "'" : std::to_string(layout.sections.size())) + ": " + wrong);

@@ -4,13 +4,13 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
-#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "storage/container.h"
+#include "storage/rules.h"
 #include "storage/source.h"
 
 /// The bytes of the format: docs/file-format.md is their description.
@@ -22,8 +22,6 @@ inline constexpr std::uint8_t kMagic[8] = {0x89, 'A', 'N', 'N', '\r', '\n', 0x1A
 inline constexpr std::uint32_t kByteOrder = 0x01020304;
 inline constexpr std::uint32_t kVersion = 1;
 inline constexpr std::uint64_t kPageBytes = 4096;
-inline constexpr std::size_t kMaxSections = 4096;
-inline constexpr std::size_t kMaxRank = 4;
 /// Sections are read, summed and written in pieces of this size.
 inline constexpr std::size_t kChunkBytes = std::size_t{1} << 20;
 
@@ -31,7 +29,7 @@ struct Header {
   std::uint8_t magic[8];
   std::uint32_t byte_order;
   std::uint32_t version;
-  char kind[16];
+  char kind[kKindField];
   std::uint32_t page_bytes;
   std::uint32_t section_count;
   std::uint64_t table_offset;
@@ -44,7 +42,7 @@ struct Header {
 static_assert(sizeof(Header) == kPageBytes && offsetof(Header, table_crc) == 64 && offsetof(Header, crc) == 4092);
 
 struct Entry {
-  char name[48];
+  char name[kNameField];
   std::uint8_t type;
   std::uint8_t rank;
   std::uint8_t reserved[2];

@@ -3,7 +3,6 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 
-#include <cerrno>
 #include <cstring>
 #include <new>
 
@@ -68,11 +67,8 @@ class MemorySource final : public Source {
 }  // namespace
 
 std::unique_ptr<Source> open_file(const std::string& path, bool map) {
-  // NONBLOCK: opening a FIFO would else wait for somebody to write to it.
-  File file = File::open(path, O_RDONLY | O_NONBLOCK);
+  File file = File::open_regular(path, O_RDONLY);
   const struct stat status = file.status();
-  if (S_ISDIR(status.st_mode)) throw OsError(EISDIR, path, "cannot read '" + path + "': it is a directory");
-  if (!S_ISREG(status.st_mode)) throw OsError(EINVAL, path, "cannot read '" + path + "': it is not a regular file");
   return std::make_unique<FileSource>(std::move(file), static_cast<std::uint64_t>(status.st_size), map);
 }
 
