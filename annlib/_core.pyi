@@ -17,8 +17,8 @@ class CorruptIndexError(RuntimeError):
 class VersionError(RuntimeError):
     """The file has a newer format than this version of annlib reads."""
 
-#: Totals of a call: distance computations, hops, rerank computations.
-_Cost: TypeAlias = tuple[int, int, int]
+#: Totals of a call: distance computations, hops, rerank computations, reads, bytes read, cache hits.
+_Cost: TypeAlias = tuple[int, int, int, int, int, int]
 
 #: A column: type, present, numbers, lists, texts, text (cpp/bind/attributes.h).
 _Rows: TypeAlias = tuple[int, NDArray[np.uint8], NDArray[Any], NDArray[np.int64], NDArray[np.int64], bytes]

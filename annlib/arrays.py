@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -105,6 +106,24 @@ def as_count(value: Any, what: str, most: int = 2**31 - 1) -> int:
         raise ValueError(f"{what} must be a whole number, got {value!r}")
     if not 1 <= value <= most:
         raise ValueError(f"{what} must be between 1 and {most}, got {value}")
+    return int(value)
+
+
+_UNITS = {"": 1, "B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
+_UNITS |= {"kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+
+
+def as_bytes(value: int | str, what: str, least: int = 1) -> int:
+    """A number of bytes, as ``"256MiB"`` or a whole number; ValueError for what is none."""
+    if isinstance(value, str):
+        read = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", value)
+        if read is None or read[2] not in _UNITS:
+            raise ValueError(f"{what} must be bytes, such as '256MiB', got {value!r}")
+        value = int(float(read[1]) * _UNITS[read[2]])
+    elif isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)):
+        raise ValueError(f"{what} must be bytes, such as '256MiB', got {value!r}")
+    if not least <= value < 1 << 62:
+        raise ValueError(f"{what} must be at least {least} bytes, got {value}")
     return int(value)
 
 

@@ -113,6 +113,10 @@ class StringIds:
             keys.append(key)
         return np.array(keys, np.int64)
 
+    def take(self, others: StringIds) -> None:
+        """Knows those of another, too."""
+        self._strings.update(others._strings)
+
     def keep_only(self, keys: Iterable[int]) -> None:
         """Forgets all other strings."""
         self._strings = {key: self._strings[key] for key in keys}

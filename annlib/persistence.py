@@ -22,17 +22,17 @@ from .spann import SPANNIndex
 def save(index: Index, path: str | os.PathLike[str]) -> None:
     """Write an index to one file, atomically; OSError leaves the old file whole."""
     with index._write_lock:
-        index._core.write(os.fsencode(path), _extra_sections(index))
+        index._core.write(os.fsencode(path), extra_sections(index))
 
 
 def to_bytes(index: Index) -> bytes:
     """The bytes that `save` would write."""
     with index._write_lock:
-        return index._core.dump(_extra_sections(index))
+        return index._core.dump(extra_sections(index))
 
 
 def load(path: str | os.PathLike[str], mmap: bool = False, verify: bool = True) -> Index:
-    """Read an index of any type from a file.
+    """Read an index of any type from a file, or open that of a directory (as `SPANNIndex.open`).
 
     Parameters
     ----------
@@ -51,6 +51,8 @@ def load(path: str | os.PathLike[str], mmap: bool = False, verify: bool = True) 
         The file was written by a newer version of annlib.
     OSError
     """
+    if os.path.isdir(path):
+        return SPANNIndex.open(path)
     return _from_container(_core.Container.open(os.fsencode(path), mmap, verify))
 
 
@@ -60,7 +62,12 @@ def from_bytes(data: bytes) -> Index:
 
 
 def verify(path: str | os.PathLike[str]) -> list[str]:
-    """What is wrong with an index file, one line for each thing; empty if it is sound. OSError if it cannot be read."""
+    """What is wrong with an index file or directory, one line for each thing; empty if it is sound.
+
+    OSError if it cannot be read.
+    """
+    if os.path.isdir(path):
+        return _verify_directory(path)
     problems = _core.verify_container(os.fsencode(path))
     if problems:
         return list(problems)
@@ -71,14 +78,32 @@ def verify(path: str | os.PathLike[str]) -> list[str]:
     return []
 
 
+def _verify_directory(path: str | os.PathLike[str]) -> list[str]:
+    problems = list(_core.verify_container(os.fsencode(os.path.join(path, "index.ann"))))
+    if problems:
+        return problems
+    try:
+        with SPANNIndex.open(path, cache=0, read_only=True) as index:
+            return list(index._core.damage())
+    except (_core.CorruptIndexError, _core.VersionError) as error:
+        return [str(error)]
+
+
 def info(path: str | os.PathLike[str]) -> dict[str, Any]:
     """What an index file holds: kind, format version, sizes, sections, and the index's parameters. Errors as `load`."""
-    file = _core.Container.open(os.fsencode(path), False, True)
+    directory = os.path.isdir(path)
+    file = _core.Container.open(
+        os.fsencode(os.path.join(path, "index.ann") if directory else path), False, True
+    )
     sections = [
         {"name": s.name, "dtype": s.dtype, "shape": list(s.shape), "offset": s.offset, "length": s.length}
         for s in file.sections
     ]
-    stats = load(path, mmap=True, verify=False).stats()
+    if directory:
+        with SPANNIndex.open(path, cache=0, read_only=True) as index:
+            stats = index.stats()
+    else:
+        stats = load(path, mmap=True, verify=False).stats()
     return {
         "kind": file.kind,
         "format_version": file.version,
@@ -88,7 +113,7 @@ def info(path: str | os.PathLike[str]) -> dict[str, Any]:
     }
 
 
-def _extra_sections(index: Index) -> dict[str, NDArray[Any]]:
+def extra_sections(index: Index) -> dict[str, NDArray[Any]]:
     """What the Python layer adds to the core's sections."""
     meta: dict[str, Any] = {"next_id": index._next_id, "dtype_given": index._dtype_given}
     if isinstance(index, Calibrated):
@@ -148,6 +173,16 @@ def _from_container(file: _core.Container) -> Index:
 
 
 def _restore_extra(index: Index, file: _core.Container) -> None:
+    restore_meta(index, file)
+    if "ids.keys" in file:
+        strings = StringIds.restore(file.read("ids.keys"), file.read("ids.offsets"), file.read("ids.text"))
+        if sorted(strings._strings) != sorted(index._core.ids().tolist()):
+            raise ValueError("string ids and vectors differ")
+        index._strings = strings
+
+
+def restore_meta(index: Index, file: _core.Container) -> None:
+    """What `extra_sections` wrote, but for string ids; ValueError and the like where it makes no sense."""
     meta = json.loads(file.read("meta.json").tobytes())
     index._next_id = int(meta["next_id"])
     index._dtype_given = bool(meta["dtype_given"])
@@ -161,8 +196,3 @@ def _restore_extra(index: Index, file: _core.Container) -> None:
         for values in meta["calibrations"]:
             calibration = Calibration.from_dict(values)
             index._calibrations[calibration.k] = calibration
-    if "ids.keys" in file:
-        strings = StringIds.restore(file.read("ids.keys"), file.read("ids.offsets"), file.read("ids.text"))
-        if sorted(strings._strings) != sorted(index._core.ids().tolist()):
-            raise ValueError("string ids and vectors differ")
-        index._strings = strings

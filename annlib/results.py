@@ -10,8 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 #: What the core counts over a batch, and what each number is called.
-Cost: TypeAlias = "tuple[int, int, int]"
-COST_NAMES = ("distance_computations", "hops", "rerank_computations")
+Cost: TypeAlias = "tuple[int, int, int, int, int, int]"
+COST_NAMES = (
+    "distance_computations",
+    "hops",
+    "rerank_computations",
+    "reads",
+    "bytes_read",
+    "cache_hits",
+)
 
 
 class SearchResult:
@@ -49,7 +56,8 @@ class SearchResult:
 
     @property
     def stats(self) -> dict[str, int]:
-        """Totals over the batch: distance_computations, hops, rerank_computations."""
+        """Totals over the batch: distance_computations, hops, rerank_computations; of an index on disk also reads,
+        bytes_read, cache_hits."""
         return dict(zip(COST_NAMES, self._cost, strict=True))
 
     def __iter__(self) -> Iterator[NDArray[Any]]:
@@ -86,7 +94,8 @@ class RadiusResult:
 
     @property
     def stats(self) -> dict[str, int]:
-        """Totals over the batch: distance_computations, hops, rerank_computations."""
+        """Totals over the batch: distance_computations, hops, rerank_computations; of an index on disk also reads,
+        bytes_read, cache_hits."""
         return dict(zip(COST_NAMES, self._cost, strict=True))
 
     def __iter__(self) -> Iterator[NDArray[Any]]:

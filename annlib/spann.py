@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+import os
+from typing import TYPE_CHECKING, Any
 
 from numpy.typing import ArrayLike, DTypeLike
 
@@ -14,6 +15,9 @@ from .calibrated import Calibrated, as_recall
 from .filters import Filter
 from .results import SearchResult
 from .sources import SourceLike, open_source
+
+if TYPE_CHECKING:
+    from .spann_disk import DiskSPANNIndex
 
 _DEFAULT_NPROBE = 16
 
@@ -66,7 +70,7 @@ class SPANNIndex(Calibrated):
     @classmethod
     def build(
         cls,
-        path: None,
+        path: str | os.PathLike[str] | None,
         source: SourceLike,
         ids: Any = None,
         attributes: Attributes | None = None,
@@ -74,21 +78,71 @@ class SPANNIndex(Calibrated):
         metric: str = "l2",
         list_size: int = 128,
         replicas: int = 2,
+        codec: str = "auto",
         dtype: DTypeLike | None = None,
         seed: int = 0,
+        memory_budget: int | str = "2GiB",
         target: float | None = None,
         progress: Progress = False,
         threads: int | None = None,
     ) -> SPANNIndex:
         """An index over the vectors of a source, shape (n, dim), in one call.
 
-        `source` is an array, the path of a file, a pyarrow Table or an iterator of blocks (`sources.open_source`).
-        `path` is None: lists in memory, which `save` writes to a file. `target` is a recall@10 that searches are to
-        reach by default: the index is calibrated for it (see `calibrate`). The other parameters are those of the class
-        and of `add`; neither the order of the vectors nor `threads` changes the result.
+        The parameters that are not listed are those of the class and of `add`; neither the order of the vectors nor
+        `threads` changes the result.
+
+        Parameters
+        ----------
+        path : path or None
+            The directory to be made, which may be there if it holds no index: lists and vectors are kept in files then,
+            and the result is as that of `open`. None: lists in memory, which `save` writes to a file.
+        source : array, path of a file, pyarrow Table, or iterator of blocks
+            See `sources.open_source`. For a directory it is read once, block by block.
+        codec : str
+            Of a directory's lists: what stands in them beside one bit a dimension, to say which vectors are to be read:
+            "rabitq:2" to "rabitq:8" (the default, "auto", is 4 bits), "int8", "int4", "float16", or nothing
+            ("rabitq:1"); or the vectors themselves ("float32"), as in the paper.
+        memory_budget : int or str
+            Bytes that building a directory may take, as ``"2GiB"``, besides what `source`, `ids` and `attributes` take
+            themselves. At least about 40 bytes a vector are needed. Clusters are found among as many vectors as fit.
+        target : float, optional
+            A recall@10 that searches are to reach by default: the index is calibrated for it (see `calibrate`).
+
+        Raises
+        ------
+        ValueError
+            As for `add`; vectors, ids and attributes that differ in number.
+        OSError
+            The source cannot be read or the directory not be written; it holds an index already. An unfinished build
+            leaves no index; the next one there clears it away.
         """
         if path is not None:
-            raise ValueError(f"path must be None (lists in memory; save() writes a file), got {path!r}")
+            from . import spann_disk
+
+            spann_disk.build(
+                path,
+                source,
+                ids,
+                attributes,
+                metric=metric,
+                list_size=list_size,
+                replicas=replicas,
+                codec=codec,
+                dtype=dtype,
+                seed=seed,
+                memory_budget=memory_budget,
+                progress=progress,
+                threads=threads,
+            )
+            disk = cls.open(path)
+            if target is not None:
+                disk._target = as_recall(target, "target")
+                if len(disk):
+                    disk.calibrate(threads=threads)
+                disk.flush(threads)
+            return disk
+        if codec != "auto":
+            raise ValueError(f"codec is for lists on disk; in memory they have one bit a dimension, got {codec!r}")
         block = open_source(source).read()
         index = cls(block.shape[1], metric, list_size, replicas, dtype, seed)
         index.add(block, ids, attributes, progress=progress, threads=threads)
@@ -97,6 +151,47 @@ class SPANNIndex(Calibrated):
             if len(index):
                 index.calibrate(threads=threads)
         return index
+
+    @classmethod
+    def open(
+        cls,
+        path: str | os.PathLike[str],
+        cache: int | str = "256MiB",
+        *,
+        engine: str = "auto",
+        direct: bool = True,
+        read_only: bool = False,
+        fresh: int | str = "64MiB",
+    ) -> DiskSPANNIndex:
+        """Open a directory that `build` has made.
+
+        Parameters
+        ----------
+        path : path
+        cache : int or str
+            Bytes of lists and vectors that are kept in memory, as ``"256MiB"``.
+        engine : {"auto", "io_uring", "pread", "mmap"}
+            How blocks are read: io_uring where the kernel allows it, else threads that call pread.
+        direct : bool
+            Read past the page cache, where the file system can.
+        read_only : bool
+            Any number of processes may read beside one that writes. They see what was there when they opened.
+        fresh : int or str
+            Bytes of vectors that may have come before they are written into the lists; at four times as much, additions
+            wait for that.
+
+        Raises
+        ------
+        OSError
+            There is no index; it is open for writing already; an engine that is not to be had.
+        CorruptIndexError, VersionError
+            As for `annlib.load`.
+        """
+        from . import spann_disk
+
+        return spann_disk.open_directory(
+            path, cache, engine=engine, direct=direct, read_only=read_only, fresh=fresh
+        )
 
     def search(
         self,

@@ -45,6 +45,7 @@ py::dtype dtype_of(storage::ElementType type);
 void register_errors(py::module_& m);
 void bind_codecs(py::module_& m);
 void bind_indexes(py::module_& m);
+void bind_disk(py::module_& m);  // behind the indexes, of which it has one
 void bind_storage(py::module_& m);
 
 /// The values as an array that owns them.

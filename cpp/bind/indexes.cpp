@@ -99,9 +99,8 @@ template <class T>
 py::tuple search_left_out(const T& index, const IdArray& left_out, std::size_t k, std::size_t ef,
                           std::optional<MaskArray> mask, std::optional<IdArray> ids,
                           const std::optional<py::bytes>& expression, int threads, const std::string& plan) {
-  const FilterArguments filter(std::move(mask), std::move(ids), expression);
-  return search_with(index, vectors_of(index, left_out),
-                     {k, ef, ef, filter.get(), {}, threads, parse_plan(plan), span_of(left_out)}, false);
+  return search_left_out_with(index, vectors_of(index, left_out), left_out, k, ef, std::move(mask), std::move(ids),
+                              expression, threads, plan);
 }
 
 py::array_t<bool> contains(const Index& index, const IdArray& ids) {

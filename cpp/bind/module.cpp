@@ -13,6 +13,7 @@ PYBIND11_MODULE(_core, m) {
   bind::bind_storage(m);
   bind::bind_codecs(m);
   bind::bind_indexes(m);
+  bind::bind_disk(m);
   m.def("set_num_threads", &set_num_threads, py::arg("n"));
   m.def("num_threads", &num_threads);
   m.def("simd_in_use", [] { return std::string(simd::kernels().name); });

@@ -8,8 +8,10 @@
 namespace annlib::bind {
 namespace {
 
-/// (distance computations, hops, rerank computations): the Python layer names them when it is asked.
-py::tuple tuple_of(const SearchCost& cost) { return py::make_tuple(cost.distances, cost.hops, cost.reranked); }
+/// The Python layer names them when it is asked (results.py).
+py::tuple tuple_of(const SearchCost& cost) {
+  return py::make_tuple(cost.distances, cost.hops, cost.reranked, cost.reads, cost.bytes_read, cost.cache_hits);
+}
 
 constexpr const char* kPlans[] = {"auto", "exact", "scan", "walk", "subgraph"};
 
@@ -27,6 +29,9 @@ py::dict explained(const PlanReport& report) {
   result["distance_computations"] = report.distances;
   result["hops"] = report.hops;
   result["rerank_computations"] = report.reranked;
+  result["reads"] = report.reads;
+  result["bytes_read"] = report.bytes_read;
+  result["cache_hits"] = report.cache_hits;
   return result;
 }
 
@@ -100,6 +105,14 @@ py::tuple search_radius(const Index& index, const py::array& queries, float radi
   }
   return py::make_tuple(array_of(std::move(result.lims)), array_of(std::move(result.ids)),
                         array_of(std::move(result.distances)), tuple_of(result.cost));
+}
+
+py::tuple search_left_out_with(const Index& index, const py::array& vectors, const IdArray& left_out, std::size_t k,
+                               std::size_t ef, std::optional<MaskArray> mask, std::optional<IdArray> ids,
+                               const std::optional<py::bytes>& expression, int threads, const std::string& plan) {
+  const FilterArguments filter(std::move(mask), std::move(ids), expression);
+  return search_with(index, vectors, {k, ef, ef, filter.get(), {}, threads, parse_plan(plan), span_of(left_out)},
+                     false);
 }
 
 std::size_t count(const Index& index, std::optional<MaskArray> mask, std::optional<IdArray> ids,

@@ -58,6 +58,10 @@ py::tuple search_each(const Index& index, const py::array& queries, std::size_t 
 py::tuple search_radius(const Index& index, const py::array& queries, float radius, std::size_t ef,
                         std::optional<MaskArray> mask, std::optional<IdArray> ids,
                         const std::optional<py::bytes>& expression, int threads);
+/// The vectors of some items as queries, each as though neither it nor what equals it were there.
+py::tuple search_left_out_with(const Index& index, const py::array& vectors, const IdArray& left_out, std::size_t k,
+                               std::size_t ef, std::optional<MaskArray> mask, std::optional<IdArray> ids,
+                               const std::optional<py::bytes>& expression, int threads, const std::string& plan);
 std::size_t count(const Index& index, std::optional<MaskArray> mask, std::optional<IdArray> ids,
                   const std::optional<py::bytes>& expression);
 }  // namespace annlib::bind

@@ -28,6 +28,14 @@ struct Scan {
   void score_range(Slot first, std::size_t n, float* out) const { scorer.range(query, rows, first, n, out); }
 };
 
+/// What rows of vectors are, wherever they lie.
+struct RowForm {
+  std::uint32_t dim = 0;
+  DType dtype = DType::f32;
+  Metric metric = Metric::l2;
+  float longest = 0;  ///< no row is longer, but for rounding; of no account under l2
+};
+
 /// Memory for a query in its prepared form; kept and reused by whoever searches.
 struct QueryBuffer {
   Array<float> floats;
@@ -43,6 +51,10 @@ struct QueryBuffer {
     return reinterpret_cast<T*>(bytes.data());
   }
 };
+
+/// Exact distances of a query from rows as they were given, in the metric's own unit, in integers for integer dtypes.
+/// Under cosine the tails of `rows` are reciprocal norms.
+Scan exact_scan(const RowForm& form, const simd::Rows& rows, const QueryView& query, QueryBuffer& buffer);
 
 /// Rows in some representation, and how far a query is from them. Graphs walk over a space and do not know which.
 /// Virtual once a query, never once a distance. const members may be called from any thread.
@@ -65,8 +77,7 @@ class StoredSpace final : public Space {
   void load(Slot slot, float* out) const override;
 
  private:
-  Scan bind(simd::Pair pair, const void* data, float reciprocal_norm) const;
-  Scan bind_floats(const float* query, float reciprocal_norm, QueryBuffer& buffer) const;
+  RowForm form() const { return {table_->dim(), table_->dtype(), table_->metric(), table_->longest()}; }
 
   const Table* table_;
 };

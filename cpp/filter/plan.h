@@ -24,6 +24,7 @@ struct PlanReport {
   double scan_cost = 0, walk_cost = 0, subgraph_cost = 0;
   std::uint64_t subgraphs = 0, subgraph_items = 0;  ///< that hold all that passes, and what they hold
   std::uint64_t distances = 0, hops = 0, reranked = 0;
+  std::uint64_t reads = 0, bytes_read = 0, cache_hits = 0;  ///< of an index on disk
 };
 
 /// What the parts of a search cost on the index at hand, in nanoseconds.

@@ -24,11 +24,15 @@ struct SearchCost {
   std::uint64_t hops = 0;       ///< nodes expanded
   std::uint64_t reranked = 0;   ///< exact distances computed afterwards
   std::uint64_t estimates = 0;  ///< neighbours scored by their codes
+  std::uint64_t reads = 0, bytes_read = 0, cache_hits = 0;  ///< of an index on disk: blocks of files
   SearchCost& operator+=(const SearchCost& other) {
     distances += other.distances;
     hops += other.hops;
     reranked += other.reranked;
     estimates += other.estimates;
+    reads += other.reads;
+    bytes_read += other.bytes_read;
+    cache_hits += other.cache_hits;
     return *this;
   }
 };
@@ -46,7 +50,7 @@ struct ScannedQuery {
 struct Scratch {
   Pool pool;
   Visited visited;
-  QueryBuffer query, row, tables;
+  QueryBuffer query, row, tables, codes;
   std::vector<Slot> slots;  ///< what is about to be scored
   std::vector<Slot> rows;   ///< of MemberScan and of scans: whose rows are scored
   std::vector<float> distances;

@@ -22,12 +22,14 @@ void Index::write_attributes(std::span<const Slot> fresh, const Lookup& lookup) 
 void Index::set_attributes(std::span<const std::int64_t> ids, const Columns& attributes) {
   require_rows(attributes, ids.size());
   require_distinct(ids);
+  before_write();
   std::lock_guard writer(writer_);
   require_fit(table().columns(), attributes);
   store_attributes(slots_of(ids), attributes, true);
 }
 
 void Index::replace_attributes(const Columns& attributes) {
+  before_write();
   std::lock_guard writer(writer_);
   require_rows(attributes, table().live());
   store_attributes(table().arrival_order(), attributes, false);
@@ -48,6 +50,7 @@ void Index::store_attributes(std::span<const Slot> slots, const Columns& attribu
     fresh.put(name, std::move(column));
   }
   require_room(table().columns(), attributes);
+  will_set_attributes(slots, attributes, keep);
   {
     std::lock_guard writing(lock_);
     table().columns().take(std::move(fresh));
@@ -58,8 +61,10 @@ void Index::store_attributes(std::span<const Slot> slots, const Columns& attribu
 }
 
 void Index::drop_attributes(const std::vector<std::string>& names) {
+  before_write();
   std::lock_guard writer(writer_);
   for (const std::string& name : names) table().columns().require(name, "");
+  will_drop_attributes(names);
   std::lock_guard writing(lock_);
   for (const std::string& name : names) {
     table().columns().drop(name);

@@ -45,6 +45,7 @@ void Index::add(const VectorBlock& vectors, std::span<const std::int64_t> ids, O
   }
   require_distinct(ids);
   require_rows(attributes, ids.size());
+  before_write();
   std::lock_guard writer(writer_);
   require_fit(table().columns(), attributes);
   Lookup lookup;
@@ -75,6 +76,7 @@ void Index::update(const VectorBlock& vectors, std::span<const std::int64_t> ids
 
 void Index::remove(std::span<const std::int64_t> ids, int threads) {
   require_distinct(ids);
+  before_write();
   std::lock_guard writer(writer_);
   const std::vector<Slot> slots = slots_of(ids);
   if (!slots.empty()) erase(slots, threads);
@@ -91,6 +93,7 @@ std::vector<Slot> Index::slots_of(std::span<const std::int64_t> ids) const {
 }
 
 void Index::compact(int threads, const Progress& progress) {
+  before_write();
   std::lock_guard writer(writer_);
   rebuild(threads, progress);
 }
@@ -98,8 +101,12 @@ void Index::compact(int threads, const Progress& progress) {
 void Index::get(std::span<const std::int64_t> ids, std::byte* out) const {
   if (!keep_vectors_) throw ValueError("the vectors are not kept (keep_vectors=False)");
   std::shared_lock reading(lock_);
+  fetch(slots_of(ids), out);
+}
+
+void Index::fetch(std::span<const Slot> slots, std::byte* out) const {
   const std::size_t bytes = table().vector_bytes();
-  for (const Slot slot : slots_of(ids)) {
+  for (const Slot slot : slots) {
     std::memcpy(out, table().row(slot), bytes);
     out += bytes;
   }

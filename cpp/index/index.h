@@ -153,12 +153,18 @@ class Index {
   void write_attributes(std::span<const Slot> fresh, const Lookup& lookup);
   /// Of its rows; nullptr where there are none.
   virtual const CodeSpace* codes() const = 0;
+  /// Called with nothing held, ahead of a change: may wait until there is room for it, or refuse it.
+  virtual void before_write() {}
   /// Adds items, replacing those in `lookup.old`. Called with writer_ held and nothing else.
   virtual void insert(const VectorBlock& vectors, std::span<const std::int64_t> ids, const Lookup& lookup, int threads,
                       const Progress& progress) = 0;
   /// Called with writer_ held and nothing else.
   virtual void erase(std::span<const Slot> slots, int threads) = 0;
   virtual void rebuild(int threads, const Progress& progress) = 0;
+  /// Called with writer_ held and nothing else, before attributes of live slots change (and are kept where `attributes`
+  /// has none), or go: what throws here leaves them as they are.
+  virtual void will_set_attributes(std::span<const Slot>, const Columns&, bool /*keep*/) {}
+  virtual void will_drop_attributes(const std::vector<std::string>&) {}
   /// Called with writer_ and lock_ held: live slots have new values of the attributes that `columns` names.
   virtual void note_attributes(std::span<const Slot>, const Columns&) {}
   /// Called with writer_ held and nothing else, after it.
@@ -175,6 +181,8 @@ class Index {
   /// As search_one(). `passing` is nullptr, or the live slots that the filter lets through, `matches` of them.
   virtual void radius_one(const QueryView& query, float radius, const SearchRequest& request, const SlotSet* passing,
                           std::size_t matches, Scratch& s) const = 0;
+  /// Copies the vectors of slots, as they were given, to `out`. Under lock_ shared, if vectors are kept.
+  virtual void fetch(std::span<const Slot> slots, std::byte* out) const;
   virtual std::string kind() const = 0;
   /// Called under lock_ shared.
   virtual void append_sections(storage::SectionList& sections) const = 0;

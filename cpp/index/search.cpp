@@ -157,6 +157,9 @@ SearchCost Index::search(const VectorBlock& queries, const SearchRequest& reques
     report.distances = cost.distances;
     report.hops = cost.hops;
     report.reranked = cost.reranked;
+    report.reads = cost.reads;
+    report.bytes_read = cost.bytes_read;
+    report.cache_hits = cost.cache_hits;
     out.plans[i] = report;
   };
   struct Left {

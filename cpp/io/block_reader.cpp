@@ -5,6 +5,9 @@
 #include <iterator>
 #include <utility>
 
+#include "core/error.h"
+#include "simd/simd.h"
+
 namespace annlib::io {
 namespace {
 
@@ -46,7 +49,7 @@ void BlockBatch::add(std::span<const BlockRequest> requests) {
       }
       auto pages = std::make_shared<Pages>(request.bytes);
       missing.push_back({request.offset, blocks_.part_to_read(request, *pages), reading_.size()});
-      reading_.push_back({request.offset, request.tag, std::move(pages)});
+      reading_.push_back({request, std::move(pages)});
     }
     cached_.reserve(cached_.size() + found.size());
     if (!missing.empty()) {
@@ -75,8 +78,12 @@ std::optional<BlockArrival> BlockBatch::next() {
   }
   Reading& read = reading_[place];
   BlockCache::Block block = std::move(read.pages);
-  if (blocks_.cache_ != nullptr) blocks_.cache_->insert({blocks_.file_, read.offset}, block);
-  return BlockArrival{read.tag, std::move(block)};
+  const BlockRequest& asked = read.request;
+  if (asked.crc && simd::kernels().crc32c(0, block->data(), asked.bytes) != *asked.crc) {
+    throw CorruptError(blocks_.reader_.file().name() + ": damaged at byte " + std::to_string(asked.offset));
+  }
+  if (blocks_.cache_ != nullptr) blocks_.cache_->insert({blocks_.file_, asked.offset}, block);
+  return BlockArrival{asked.tag, std::move(block)};
 }
 
 }  // namespace annlib::io

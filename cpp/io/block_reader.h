@@ -16,7 +16,8 @@ namespace annlib::io {
 struct BlockRequest {
   std::uint64_t offset = 0;
   std::size_t bytes = 0;
-  std::uint64_t tag = 0;  ///< the caller's
+  std::uint64_t tag = 0;             ///< the caller's
+  std::optional<std::uint32_t> crc;  ///< checked when the bytes have been read, before others can have them
 };
 
 /// A block that is there: at least the bytes that were asked for, until the last holder lets go of it.
@@ -60,7 +61,8 @@ class BlockBatch {
   /// with none of these blocks asked for.
   void add(std::span<const BlockRequest> requests);
   /// The next to arrive, those of the cache first; nullopt when all have. A block that cannot be read is thrown when
-  /// its turn comes, as by Channel::wait(), and the others can still be had.
+  /// its turn comes, as by Channel::wait(), one whose checksum is wrong as CorruptError, and the others can still be
+  /// had.
   std::optional<BlockArrival> next();
 
   std::size_t hits() const { return hits_; }
@@ -69,8 +71,7 @@ class BlockBatch {
 
  private:
   struct Reading {
-    std::uint64_t offset;
-    std::uint64_t tag;
+    BlockRequest request;
     std::shared_ptr<Pages> pages;
   };
 

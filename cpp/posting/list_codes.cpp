@@ -19,8 +19,7 @@ simd::BlockQuery ListCodes::prepare(const float* query, QueryBuffer& buffer) con
   return sign_query(rotation_, query, buffer.need_floats(rotation_.padded()), buffer);
 }
 
-void ListCodes::put(const Center& center, const float* vector, std::byte* block, std::uint32_t place,
-                    float* memory) const {
+ListCodes::Code ListCodes::encode(const Center& center, const float* vector, float* memory) const {
   const simd::Kernels& k = simd::kernels();
   const std::uint32_t dim = rotation_.dim(), padded = rotation_.padded();
   float* residual = memory;
@@ -35,8 +34,7 @@ void ListCodes::put(const Center& center, const float* vector, std::byte* block,
   const float add = product ? 0.0f : part() * (norm2 + 2.0f * factor * sums.other);
   const float times = product ? -factor : -2.0f * part() * factor;
   const bool finite = std::isfinite(add) && std::isfinite(times);
-  store_sign_code(block, place, tables(), finite ? add : std::numeric_limits<float>::lowest(), finite ? times : 0.0f,
-                  signs);
+  return {finite ? add : std::numeric_limits<float>::lowest(), finite ? times : 0.0f, signs};
 }
 
 }  // namespace annlib

@@ -37,16 +37,24 @@ class ListCodes {
     const float* vector;
     const float* rotated;
   };
-  /// Floats of memory for center(), and for put().
+  /// Floats of memory for center(), and for encode().
   std::size_t center_floats() const { return rotation_.padded(); }
   std::size_t put_floats() const { return rotation_.dim() + rotation_.padded() + rotation_.padded() / 16; }
   Center center(const float* vector, float* memory) const {
     rotation_.apply(vector, memory);
     return {vector, memory};
   }
-  /// The code of a vector in a place of a block that is zero there. Where its numbers do not fit a float it says that
-  /// the vector is near whatever it is compared with.
-  void put(const Center& center, const float* vector, std::byte* block, std::uint32_t place, float* memory) const;
+  /// What a place of a block holds.
+  struct Code {
+    float add, times;
+    const std::uint8_t* signs;  ///< tables() fields of four, in `memory`
+  };
+  /// Where the numbers of a vector do not fit a float its code says that it is near whatever it is compared with.
+  Code encode(const Center& center, const float* vector, float* memory) const;
+  /// Puts a code in a place of a block that is zero there.
+  void put(const Code& code, std::byte* block, std::uint32_t place) const {
+    store_sign_code(block, place, tables(), code.add, code.times, code.signs);
+  }
 
  private:
   Rotation rotation_;

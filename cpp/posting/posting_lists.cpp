@@ -58,7 +58,8 @@ void PostingLists::append(std::uint32_t list, std::span<const Slot> slots, const
     const auto place = static_cast<std::uint32_t>(one.size + i);
     std::byte* block = block_of(one, place);
     clear_sign_code(block, place % simd::kBlockRows, codes_.tables());
-    codes_.put(around, vectors + i * dim_, block, place % simd::kBlockRows, memory.data() + codes_.center_floats());
+    codes_.put(codes_.encode(around, vectors + i * dim_, memory.data() + codes_.center_floats()), block,
+               place % simd::kBlockRows);
     slots_in(block)[place % simd::kBlockRows] = slots[i];
   }
   one.size += static_cast<std::uint32_t>(slots.size());

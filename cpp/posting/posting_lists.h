@@ -17,6 +17,25 @@ namespace annlib {
 
 constexpr std::uint32_t kNoList = 0xFFFFFFFFu;
 
+/// Calls take(place, slot, estimate) for those of `size` codes, in blocks from `block` on, each `stride` bytes with its
+/// slots at the end, that may be nearer than `bound`, which take() may lower. before() is called ahead of each.
+template <class Before, class Take>
+void scan_blocks(const std::byte* block, std::uint32_t size, std::size_t stride, const simd::BlockQuery& query,
+                 float distance, const float& bound, simd::ScanBlock scan_block, Before&& before, Take&& take) {
+  for (std::uint32_t first = 0; first < size; first += simd::kBlockRows, block += stride) {
+    before();
+    alignas(64) float estimates[simd::kBlockRows];
+    const std::uint32_t left = size - first;
+    std::uint32_t near = scan_block(query, block, distance, 1.0f, bound, estimates);
+    if (left < simd::kBlockRows) near &= (std::uint32_t{1} << left) - 1;
+    const auto* slots = reinterpret_cast<const Slot*>(block + stride) - simd::kBlockRows;
+    for (; near != 0; near &= near - 1) {
+      const auto i = static_cast<std::uint32_t>(std::countr_zero(near));
+      take(first + i, slots[i], estimates[i]);
+    }
+  }
+}
+
 /// Posting lists: around each centroid the slots of the vectors that belong to it, and one bit a dimension of where
 /// each lies from the centroid (list_codes.h), in blocks of 32 that are scored at once. A slot may stand in
 /// several lists, once in each.
@@ -29,6 +48,7 @@ class PostingLists {
  public:
   PostingLists(std::uint32_t dim, Metric metric) : codes_(dim, metric), dim_(dim) {}
 
+  std::uint32_t dim() const { return dim_; }
   std::size_t count() const { return lists_.size(); }
   std::size_t size(std::uint32_t list) const { return lists_[list].size; }
   /// Whether a list of more than `longest` is worth splitting: not again before it has doubled, where it was in vain.
@@ -74,18 +94,9 @@ class PostingLists {
     const auto ask = [&](std::size_t n) __attribute__((always_inline)) {
       for (n = std::min(n, blocks_ahead); n > 0; --n, --blocks_ahead, ahead += stride()) prefetch(ahead, stride());
     };
-    for (std::uint32_t first = 0; first < one.size; first += simd::kBlockRows, block += stride()) {
-      ask(1);
-      alignas(64) float estimates[simd::kBlockRows];
-      const std::uint32_t left = one.size - first;
-      std::uint32_t near = scan_block(query, block, distance, 1.0f, bound, estimates);
-      if (left < simd::kBlockRows) near &= (std::uint32_t{1} << left) - 1;
-      const Slot* slots = slots_in(block);
-      for (; near != 0; near &= near - 1) {
-        const auto i = static_cast<std::uint32_t>(std::countr_zero(near));
-        take(slots[i], estimates[i]);
-      }
-    }
+    scan_blocks(
+        block, one.size, stride(), query, distance, bound, scan_block, [&] { ask(1); },
+        [&](std::uint32_t, Slot slot, float estimate) { take(slot, estimate); });
     ask(blocks_ahead);
     return one.size;
   }

@@ -6,7 +6,7 @@
 
 #include "core/error.h"
 #include "core/parallel.h"
-#include "hnsw/hnsw_index.h"
+#include "spann/centroids.h"
 #include "spann/spann_index.h"
 #include "table/vectors.h"
 
@@ -15,43 +15,7 @@ namespace {
 
 // Centres are learnt from so many floats at most: a random sample of larger data.
 constexpr std::size_t kSampleFloats = std::size_t{1} << 28;
-// Centres around a centre, among which those of its rows are looked for, and the rounds of that.
-constexpr std::size_t kAround = 48;
-constexpr int kRefinements = 3;
 constexpr std::size_t kGrain = 512;
-
-// The centres around each centre, as an HNSW index finds them.
-CentroidGraph centroid_graph(const Array<float>& centroids, std::uint32_t dim, int threads) {
-  const std::size_t n = centroids.size() / dim;
-  HnswParams params;
-  params.dim = dim;
-  params.ef_construction = 100;
-  HnswIndex index(params);
-  std::vector<std::int64_t> numbers(n);
-  std::iota(numbers.begin(), numbers.end(), 0);
-  index.add({centroids.data(), DType::f32, n, dim}, numbers, OnConflict::raise, threads, {});
-  CentroidGraph graph;
-  graph.width = std::min(kAround, n);
-  graph.near.resize(n * graph.width);
-  std::vector<std::int64_t> ids(n * graph.width), counts(n);
-  std::vector<float> distances(n * graph.width);
-  SearchRequest request;
-  request.k = graph.width;
-  request.ef = 2 * graph.width;
-  request.threads = threads;
-  index.search({centroids.data(), DType::f32, n, dim}, request, {ids.data(), distances.data(), counts.data()});
-  for (std::size_t i = 0; i < n; ++i) {
-    NearCentroid* near = graph.near.data() + i * graph.width;
-    const auto self = static_cast<std::uint32_t>(i);
-    std::size_t kept = 0;
-    near[kept++] = {0, self};
-    for (std::size_t j = 0; j < graph.width && kept < graph.width; ++j) {
-      const auto other = static_cast<std::uint32_t>(ids[i * graph.width + j]);
-      if (other != self) near[kept++] = {distances[i * graph.width + j], other};
-    }
-  }
-  return graph;
-}
 
 }  // namespace
 
@@ -82,12 +46,9 @@ std::unique_ptr<SpannState> build_spann(const SpannParams& params, const RowSour
   options.size = std::max<std::size_t>(1, params.list_size * sampled / n);
   options.seed = params.seed;
   options.threads = threads;
-  Clusters clusters = balanced_clusters(rows, options);
-  report(1);
-  const auto around = [&](const Array<float>& centroids) { return centroid_graph(centroids, dim, threads); };
-  refine(rows, clusters, around, kRefinements, threads);
+  CentroidGraph graph;
+  const Clusters clusters = find_centroids(rows, options, graph, [&] { report(1); });
   const Array<float>& centroids = clusters.centroids;
-  const CentroidGraph graph = around(centroids);
   report(2);
 
   // By list, so that what is likely to be ranked together lies together.

@@ -31,15 +31,19 @@ Scan CentroidIndex::exact(const PostingLists& lists, const float* row) const {
 }
 
 void CentroidIndex::build(const PostingLists& lists, int threads) {
+  std::vector<std::uint32_t> numbers;
+  for (std::uint32_t l = 0; l < lists.count(); ++l) {
+    if (lists.size(l) > 0) numbers.push_back(l);
+  }
+  build(lists, numbers, threads);
+}
+
+void CentroidIndex::build(const PostingLists& lists, std::span<const std::uint32_t> numbers, int threads) {
   groups_ = PostingLists(table_->dim(), table_->metric());
   group_.clear();
   graph_.reset();
   count_ = 0;
   const std::uint32_t dim = table_->dim();
-  std::vector<Slot> numbers;
-  for (std::uint32_t l = 0; l < lists.count(); ++l) {
-    if (lists.size(l) > 0) numbers.push_back(l);
-  }
   if (numbers.empty()) return;
   std::vector<float> centroids(numbers.size() * dim);
   for (std::size_t i = 0; i < numbers.size(); ++i) {
@@ -170,6 +174,16 @@ void CentroidIndex::search(const PostingLists& lists, const float* row, const si
   s.cost.distances += at;
   for (std::size_t i = 0; i < at; ++i) s.found.emplace_back(s.distances[i], s.slots[i]);
   cut();
+}
+
+void CentroidIndex::rank(const PostingLists& lists, const float* row, std::span<const std::uint32_t> numbers,
+                         Scratch& s) const {
+  s.found.clear();
+  s.need(numbers.size());
+  exact(lists, row).score(numbers.data(), numbers.size(), s.distances.data());
+  s.cost.distances += numbers.size();
+  for (std::size_t i = 0; i < numbers.size(); ++i) s.found.emplace_back(s.distances[i], numbers[i]);
+  std::sort(s.found.begin(), s.found.end());
 }
 
 }  // namespace annlib

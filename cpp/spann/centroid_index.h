@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "graph/beam_search.h"
@@ -23,8 +24,9 @@ class CentroidIndex {
   /// Of lists over the table's vectors.
   explicit CentroidIndex(const Table& table) : table_(&table), groups_(table.dim(), table.metric()) {}
 
-  /// Learns all of `lists` that are not empty.
+  /// Learns those of `lists` that are not empty, or these.
   void build(const PostingLists& lists, int threads);
+  void build(const PostingLists& lists, std::span<const std::uint32_t> numbers, int threads);
   /// A list that has got its first items, or lies around another centroid; and one that has no items any more.
   void add(const PostingLists& lists, std::uint32_t list);
   void remove(std::uint32_t list);
@@ -34,6 +36,8 @@ class CentroidIndex {
   /// and `tables` it prepared for their codes.
   void search(const PostingLists& lists, const float* row, const simd::BlockQuery& tables, std::size_t n,
               Scratch& s) const;
+  /// These lists, nearest first, into s.found.
+  void rank(const PostingLists& lists, const float* row, std::span<const std::uint32_t> numbers, Scratch& s) const;
 
   std::size_t memory_bytes() const {
     return groups_.memory_bytes() + group_.size() * sizeof(std::uint32_t) + (graph_ ? graph_->memory_bytes() : 0);

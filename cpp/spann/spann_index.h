@@ -12,6 +12,7 @@
 #include "index/row_source.h"
 #include "posting/posting_lists.h"
 #include "spann/centroid_index.h"
+#include "spann/centroids.h"
 
 namespace annlib {
 
@@ -139,12 +140,5 @@ class SpannIndex final : public Index {
 /// Builds from nothing. The result, arrivals aside, is a function of the set of (id, vector) and the parameters.
 std::unique_ptr<SpannState> build_spann(const SpannParams& params, const RowSource& source, int threads,
                                         const Progress& progress);
-
-/// The lists that a vector is to stand in: the nearest, and those in which what is near it but lies on the other side
-/// will be looked for: of the centroids `near`, each costs its squared distance and, for each list chosen before, the
-/// square of how far the differences from both centroids point the same way (Sun et al., SOAR, NeurIPS 2023,
-/// arXiv 2404.00774, section 3).
-void choose_homes(std::span<const NearCentroid> near, const Array<float>& centroids, std::uint32_t dim,
-                  std::span<std::uint32_t> homes);
 
 }  // namespace annlib

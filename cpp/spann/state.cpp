@@ -12,8 +12,6 @@
 namespace annlib {
 namespace {
 
-// Of the price that a second list pays for showing the same side of a vector as the first.
-constexpr float kSameSide = 1.0f;
 // Centroids among which a vector's lists are chosen, once there are lists.
 constexpr std::size_t kChosenAmong = 32;
 // Lists around one that was split whose vectors may lie nearer to its parts.
@@ -174,31 +172,6 @@ float SpannState::reach_of(double lists) const {
   const std::size_t high = std::min(low + 1, reach.size() - 1);
   const auto share = static_cast<float>(at - static_cast<double>(low));
   return reach[low] + share * (reach[high] - reach[low]);
-}
-
-void choose_homes(std::span<const NearCentroid> near, const Array<float>& centroids, std::uint32_t dim,
-                  std::span<std::uint32_t> homes) {
-  std::fill(homes.begin(), homes.end(), kNoList);
-  const CentroidDistances distances(centroids.data(), dim);
-  std::vector<float> cost(near.size());
-  for (std::size_t i = 0; i < near.size(); ++i) cost[i] = near[i].distance;
-  for (std::uint32_t& home : homes) {
-    const auto best = std::min_element(cost.begin(), cost.end());
-    // One list there must be, even of a vector so long that no distance of it fits a float.
-    if (&home != &homes.front() && !std::isfinite(*best)) return;
-    const NearCentroid chosen = near[static_cast<std::size_t>(best - cost.begin())];
-    home = chosen.centroid;
-    *best = std::numeric_limits<float>::infinity();
-    if (&home == &homes.back()) return;
-    for (std::size_t i = 0; i < near.size(); ++i) {
-      if (!std::isfinite(cost[i])) continue;
-      float apart;
-      distances.some(centroids.data() + std::size_t{chosen.centroid} * dim, &near[i].centroid, 1, &apart);
-      // <x - c, x - h> by the lengths of the three sides
-      const float along = 0.5f * (near[i].distance + chosen.distance - apart);
-      if (chosen.distance > 0) cost[i] += kSameSide * along * along / chosen.distance;
-    }
-  }
 }
 
 namespace {

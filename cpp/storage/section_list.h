@@ -17,6 +17,11 @@ class SectionList {
   void add(std::string name, ElementType type, std::vector<std::uint64_t> shape, std::span<const std::byte> bytes) {
     views_.push_back({std::move(name), type, std::move(shape), bytes});
   }
+  void add_copy(std::string name, ElementType type, std::vector<std::uint64_t> shape,
+                std::span<const std::byte> bytes) {
+    const std::vector<std::byte>& copy = copies_.emplace_back(bytes.begin(), bytes.end());
+    add(std::move(name), type, std::move(shape), copy);
+  }
   template <class T>
   void add_copy(std::string name, ElementType type, const std::vector<T>& values) {
     std::vector<std::byte>& bytes = copies_.emplace_back(values.size() * sizeof(T));

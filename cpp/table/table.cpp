@@ -84,11 +84,7 @@ void Table::drop_rows() {
 }
 
 void Table::note_length(const std::byte* row) {
-  if (metric_ == Metric::l2) return;
-  // Of the other types 2^20 of the largest elements, 2^16, are no longer than this.
-  longest_ = dtype_ != DType::f32
-                 ? 0x1p26f
-                 : std::max(longest_, std::sqrt(simd::kernels().norm2(reinterpret_cast<const float*>(row), dim_)));
+  longest_ = std::max(longest_, length_of(row, dtype_, metric_, dim_));
 }
 
 void Table::reveal(Slot slot, std::int64_t id, std::uint32_t arrival) {

@@ -63,4 +63,11 @@ void require_finite(const VectorBlock& block, const std::string& what) {
   }
 }
 
+float length_of(const std::byte* row, DType dtype, Metric metric, std::uint32_t dim) {
+  if (metric == Metric::l2) return 0.0f;
+  // Of the other types 2^20 of the largest elements, 2^16, are no longer than this.
+  if (dtype != DType::f32) return 0x1p26f;
+  return std::sqrt(simd::kernels().norm2(reinterpret_cast<const float*>(row), dim));
+}
+
 }  // namespace annlib

@@ -47,6 +47,9 @@ double sum_of_squares(const void* row, DType dtype, std::uint32_t dim);
 float reciprocal_length(double sum_of_squares);
 float reciprocal_length(const float* v, std::uint32_t dim);
 
+/// No less than the length of a row, but for rounding, as far as an index has to know it: 0 under l2.
+float length_of(const std::byte* row, DType dtype, Metric metric, std::uint32_t dim);
+
 /// ValueError naming the first row of the block that has a NaN or an infinity.
 void require_finite(const VectorBlock& block, const std::string& what);
 

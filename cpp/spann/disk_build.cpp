@@ -1,0 +1,567 @@
+#include "spann/disk_build.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstring>
+#include <numeric>
+#include <utility>
+
+#include "core/error.h"
+#include "core/parallel.h"
+#include "graph/beam_search.h"
+#include "table/vectors.h"
+
+namespace annlib::disk {
+namespace {
+
+// Of the budget, the part that a block of rows, a bucket or the sample may take: several are there at a time.
+constexpr std::size_t kParts = 6;
+constexpr std::size_t kMostBlockBytes = std::size_t{32} << 20, kSpoolBytes = std::size_t{4} << 20;
+constexpr std::size_t kChosenAmong = 32, kGrain = 64;
+constexpr std::size_t kTrained = 65536;
+// What estimates by one bit a dimension are off by where nothing is measured, as SpannState::error: for a vector at an
+// angle of arccos 0.8 to its code, as of random directions (Gao & Long, RaBitQ, theorem 3.2), it is 0.6.
+constexpr float kSignError = 0.75f;
+// Vectors from which reaches and errors are learnt, as queries, the lists looked at for each, its neighbours, and those
+// whose exact distances are compared with those of their codes.
+constexpr std::size_t kLearnt = 128, kLearntLists = 32, kNeighbours = 10, kCompared = 32;
+
+/// All that the parts of a build share.
+struct Build {
+  const Params& params;
+  const Spool& rows;
+  const BuildTarget& target;
+  ItemCodes& codes;
+  const BuildProgress& progress;
+  State& state;
+
+  std::uint32_t dim = params.lists.dim;
+  std::size_t n = rows.ids().size();
+  std::size_t row_bytes = dim * dtype_size(params.lists.dtype);
+  const ListCodes& list_codes = state.fresh.codes();
+  ListForm list_form{list_codes, codes.bytes()};
+  VectorForm vector_form{row_bytes};
+  std::size_t part = std::max<std::size_t>(params.memory_budget / kParts, std::size_t{1} << 20);
+
+  void report(const char* phase, std::size_t done, std::size_t total) const {
+    if (progress) progress(phase, done, total);
+  }
+  std::string path(const std::string& name) const { return target.directory + "/" + name; }
+  void read_rows(std::size_t first, std::size_t count, std::vector<std::byte>& out) const {
+    out.resize(count * row_bytes);
+    rows.read(first, out);
+  }
+  std::size_t block_rows() const { return std::max<std::size_t>(1, std::min(part, kMostBlockBytes) / row_bytes); }
+};
+
+bool before(const Build& b, std::uint32_t x, std::uint32_t y) {
+  const auto rank = [&](std::uint32_t row) { return std::pair(b.params.lists.rank(b.rows.ids()[row]), b.rows.ids()[row]); };
+  return rank(x) < rank(y);
+}
+
+Array<float> draw_sample(const Build& b) {
+  const std::size_t most = std::max<std::size_t>(b.part / (b.dim * sizeof(float)), 1), n = std::min(b.n, most);
+  std::vector<std::uint32_t> drawn(b.n);
+  std::iota(drawn.begin(), drawn.end(), 0u);
+  const auto by_rank = [&](std::uint32_t x, std::uint32_t y) { return before(b, x, y); };
+  if (n < b.n) std::nth_element(drawn.begin(), drawn.begin() + static_cast<std::ptrdiff_t>(n), drawn.end(), by_rank);
+  drawn.resize(n);
+  std::sort(drawn.begin(), drawn.end(), by_rank);
+  std::vector<std::uint32_t> place(n);
+  std::iota(place.begin(), place.end(), 0u);
+  std::sort(place.begin(), place.end(), [&](std::uint32_t x, std::uint32_t y) { return drawn[x] < drawn[y]; });
+  Array<float> sample(n * b.dim);
+  std::vector<std::byte> row;
+  for (std::size_t i = 0; i < n; ++i) {  // in the order of the file
+    b.read_rows(drawn[place[i]], 1, row);
+    b.list_codes.load(row.data(), b.params.lists.dtype, sample.data() + std::size_t{place[i]} * b.dim);
+    if (i % 4096 == 0) b.report("sampling", i, n);
+  }
+  return sample;
+}
+
+void make_lists(const Build& b) {
+  Array<float> sample = draw_sample(b);
+  const std::size_t sampled = sample.size() / b.dim;
+  b.codes.train(sample.data(), std::min(sampled, kTrained));
+  ClusterOptions options;
+  options.size = std::max<std::size_t>(1, b.params.lists.list_size * sampled / b.n);
+  options.seed = b.params.lists.seed;
+  options.threads = b.target.threads;
+  b.report("clustering", 0, 2);
+  CentroidGraph graph;
+  const Clusters clusters =
+      find_centroids({sample.data(), sampled, b.dim}, options, graph, [&] { b.report("clustering", 1, 2); });
+  b.report("clustering", 2, 2);
+  for (std::size_t l = 0; l < clusters.centroids.size() / b.dim; ++l) {
+    b.state.fresh.add_list(clusters.centroids.data() + l * b.dim);
+  }
+}
+
+std::vector<std::uint32_t> all_lists(const State& state) {
+  std::vector<std::uint32_t> numbers(state.fresh.count());
+  std::iota(numbers.begin(), numbers.end(), 0u);
+  return numbers;
+}
+
+// The lists of each row, replicas each. By squared distance whatever the metric.
+std::vector<std::uint32_t> choose_lists(const Build& b) {
+  const Table form(b.dim, DType::f32, Metric::l2);
+  PostingLists lists(b.dim, Metric::l2);
+  for (std::uint32_t l = 0; l < b.state.fresh.count(); ++l) lists.add_list(b.state.fresh.centroid(l));
+  CentroidIndex centroids(form);
+  centroids.build(lists, all_lists(b.state), b.target.threads);
+  const std::uint32_t replicas = b.state.replicas;
+  std::vector<std::uint32_t> homes(b.n * replicas);
+  std::vector<std::byte> block;
+  for (std::size_t first = 0; first < b.n; first += b.block_rows()) {
+    const std::size_t count = std::min(b.block_rows(), b.n - first);
+    b.read_rows(first, count, block);
+    parallel_for(count, kGrain, b.target.threads, [&](std::size_t begin, std::size_t end, int) {
+      Scratch s;
+      std::vector<float> row(b.dim);
+      std::vector<NearCentroid> near;
+      for (std::size_t i = begin; i < end; ++i) {
+        b.list_codes.load(block.data() + i * b.row_bytes, b.params.lists.dtype, row.data());
+        centroids.search(lists, row.data(), lists.codes().prepare(row.data(), s.tables), kChosenAmong, s);
+        near.clear();
+        for (Candidate c : s.found) near.push_back({c.distance(), c.slot()});
+        choose_homes(near, lists.centroids(), b.dim, {homes.data() + (first + i) * replicas, replicas});
+      }
+    });
+    b.report("choosing lists", first + count, b.n);
+  }
+  return homes;
+}
+
+// By list, so that what is likely to be read together lies together.
+std::vector<std::uint32_t> order_rows(const Build& b, std::span<const std::uint32_t> homes) {
+  std::vector<std::uint32_t> order(b.n);
+  std::iota(order.begin(), order.end(), 0u);
+  const std::uint32_t replicas = b.state.replicas;
+  std::sort(order.begin(), order.end(), [&](std::uint32_t x, std::uint32_t y) {
+    const std::uint32_t a = homes[std::size_t{x} * replicas], c = homes[std::size_t{y} * replicas];
+    return a != c ? a < c : before(b, x, y);
+  });
+  return order;
+}
+
+// Buckets of consecutive things, each of which takes at most `most` bytes where one thing does not take more.
+template <class Bytes>
+std::vector<std::size_t> cut(std::size_t n, std::size_t most, Bytes&& bytes) {
+  std::vector<std::size_t> ends;
+  std::size_t sum = 0;
+  for (std::size_t i = 0; i < n; ++i) {
+    const std::size_t own = bytes(i);
+    if (sum > 0 && sum + own > most) {
+      ends.push_back(i);
+      sum = 0;
+    }
+    sum += own;
+  }
+  ends.push_back(n);
+  return ends;
+}
+
+/// A posting on its way to its list: list, slot, two factors and signs, the row.
+class PostingForm {
+ public:
+  explicit PostingForm(const Build& b)
+      : signs_(b.list_form.has_signs() ? b.list_codes.tables() : 0), row_(b.codes.bytes()) {}
+  std::size_t bytes() const { return 16 + signs_ + row_; }
+  std::byte* row(std::byte* record) const { return record + 16 + signs_; }
+  const std::byte* row(const std::byte* record) const { return record + 16 + signs_; }
+
+  void write(std::byte* record, std::uint32_t list, Slot slot, const ListCodes::Code& code) const {
+    std::memcpy(record, &list, 4);
+    std::memcpy(record + 4, &slot, 4);
+    std::memcpy(record + 8, &code.add, 4);
+    std::memcpy(record + 12, &code.times, 4);
+    if (signs_ > 0) std::memcpy(record + 16, code.signs, signs_);
+  }
+  std::uint32_t list(const std::byte* record) const { return word(record); }
+  Slot slot(const std::byte* record) const { return word(record + 4); }
+  ListCodes::Code code(const std::byte* record) const {
+    ListCodes::Code code{0, 0, reinterpret_cast<const std::uint8_t*>(record + 16)};
+    std::memcpy(&code.add, record + 8, 4);
+    std::memcpy(&code.times, record + 12, 4);
+    return code;
+  }
+
+ private:
+  static std::uint32_t word(const std::byte* at) {
+    std::uint32_t value;
+    std::memcpy(&value, at, 4);
+    return value;
+  }
+  std::size_t signs_, row_;
+};
+
+// Writes the file of vectors, and hands on what stands in lists of each.
+void write_vectors(const Build& b, std::span<const std::uint32_t> order, std::span<const std::uint32_t> bucket_of_list,
+                   Scatter& postings) {
+  std::vector<std::uint32_t> slot_of(b.n);
+  for (std::size_t slot = 0; slot < b.n; ++slot) slot_of[order[slot]] = static_cast<std::uint32_t>(slot);
+  // Bucket by bucket of slots, which are as many as fit.
+  const std::size_t record = b.row_bytes + sizeof(Slot);
+  const std::size_t slots_each = std::max<std::size_t>(1, b.part / record);
+  std::vector<std::size_t> counts;
+  for (std::size_t first = 0; first < b.n; first += slots_each) counts.push_back(std::min(slots_each, b.n - first));
+  Scatter permuted(b.path(".build-vectors"), record, counts, b.part);
+  std::vector<std::byte> block, one(record);
+  for (std::size_t first = 0; first < b.n; first += b.block_rows()) {
+    const std::size_t count = std::min(b.block_rows(), b.n - first);
+    b.read_rows(first, count, block);
+    for (std::size_t i = 0; i < count; ++i) {
+      const Slot slot = slot_of[first + i];
+      std::memcpy(one.data(), &slot, sizeof(slot));
+      std::memcpy(one.data() + sizeof(slot), block.data() + i * b.row_bytes, b.row_bytes);
+      permuted.add(slot / slots_each, one);
+    }
+    b.report("sorting", first + count, b.n);
+  }
+  slot_of = {};
+
+  storage::File file = storage::File::open(b.path(b.target.vectors_name), O_WRONLY | O_CREAT | O_TRUNC, 0666);
+  write_header(file, {"vectors", b.target.identity});
+  VectorWriter writer(file, b.vector_form, 0);
+  const PostingForm form(b);
+  const std::uint32_t replicas = b.state.replicas;
+  constexpr std::size_t kAtOnce = 4096;
+  std::vector<std::byte> records(kAtOnce * replicas * form.bytes());
+  for (std::size_t bucket = 0, first = 0; bucket < counts.size(); first += counts[bucket++]) {
+    std::vector<std::byte> rows = permuted.take(bucket);
+    std::vector<const std::byte*> at(counts[bucket]);
+    for (std::size_t i = 0; i < at.size(); ++i) {
+      Slot slot;
+      std::memcpy(&slot, rows.data() + i * record, sizeof(slot));
+      at[slot - first] = rows.data() + i * record + sizeof(slot);
+    }
+    for (const std::byte* row : at) writer.add(row);
+    for (std::size_t begin = 0; begin < at.size(); begin += kAtOnce) {
+      const std::size_t count = std::min(kAtOnce, at.size() - begin);
+      parallel_for(count, kGrain, b.target.threads, [&](std::size_t from, std::size_t to, int) {
+        std::vector<float> vector(b.dim), memory(b.list_codes.center_floats() + b.list_codes.put_floats());
+        std::vector<std::byte> code(b.codes.bytes());
+        for (std::size_t i = from; i < to; ++i) {
+          const auto slot = static_cast<Slot>(first + begin + i);
+          b.list_codes.load(at[begin + i], b.params.lists.dtype, vector.data());
+          b.codes.encode(vector.data(), at[begin + i], code.data());
+          const auto homes = std::as_const(b.state).homes_of(slot);
+          for (std::uint32_t r = 0; r < replicas && homes[r] != kNoList; ++r) {
+            std::byte* out = records.data() + (i * replicas + r) * form.bytes();
+            ListCodes::Code signs{};
+            if (b.list_form.has_signs()) {
+              const auto around = b.list_codes.center(b.state.fresh.centroid(homes[r]), memory.data());
+              signs = b.list_codes.encode(around, vector.data(), memory.data() + b.list_codes.center_floats());
+            }
+            form.write(out, homes[r], slot, signs);
+            std::copy(code.begin(), code.end(), form.row(out));
+          }
+        }
+      });
+      for (std::size_t i = 0; i < count; ++i) {
+        const auto homes = std::as_const(b.state).homes_of(static_cast<Slot>(first + begin + i));
+        for (std::uint32_t r = 0; r < replicas && homes[r] != kNoList; ++r) {
+          postings.add(bucket_of_list[homes[r]],
+                       std::span(records).subspan((i * replicas + r) * form.bytes(), form.bytes()));
+        }
+      }
+      b.report("writing vectors", first + begin + count, b.n);
+    }
+  }
+  b.state.sums.resize(b.vector_form.units(b.n));
+  const std::vector<std::uint32_t> sums = writer.finish();
+  std::copy(sums.begin(), sums.end(), b.state.sums.data());
+  file.sync();
+}
+
+void write_lists(const Build& b, std::span<const std::size_t> ends, std::span<const std::size_t> sizes,
+                 Scatter& postings) {
+  storage::File file = storage::File::open(b.path(b.target.lists_name), O_WRONLY | O_CREAT | O_TRUNC, 0666);
+  write_header(file, {"lists", b.target.identity});
+  ListWriter writer(file, b.list_form, kHeaderBytes);
+  const PostingForm form(b);
+  b.state.places.resize(sizes.size());
+  for (std::size_t bucket = 0, first = 0; bucket < ends.size(); first = ends[bucket++]) {
+    const std::vector<std::byte> records = postings.take(bucket);
+    std::vector<std::vector<const std::byte*>> members(ends[bucket] - first);
+    for (std::size_t at = 0; at < records.size(); at += form.bytes()) {
+      members[form.list(records.data() + at) - first].push_back(records.data() + at);
+    }
+    constexpr std::size_t kAtOnce = 256;
+    std::vector<std::vector<std::byte>> made(kAtOnce);
+    for (std::size_t begin = 0; begin < members.size(); begin += kAtOnce) {
+      const std::size_t count = std::min(kAtOnce, members.size() - begin);
+      parallel_for(count, 4, b.target.threads, [&](std::size_t from, std::size_t to, int) {
+        for (std::size_t l = from; l < to; ++l) {
+          const auto& own = members[begin + l];
+          std::vector<std::byte>& list = made[l];
+          list.assign(b.list_form.bytes(own.size()), std::byte{0});
+          for (std::size_t i = 0; i < own.size(); ++i) {
+            std::byte* block = b.list_form.block(list.data(), i);
+            if (b.list_form.has_signs()) {
+              b.list_codes.put(form.code(own[i]), block, static_cast<std::uint32_t>(i % simd::kBlockRows));
+            }
+            *b.list_form.slot(list.data(), i) = form.slot(own[i]);
+            std::memcpy(b.list_form.row(list.data(), own.size(), i), form.row(own[i]), b.codes.bytes());
+          }
+        }
+      });
+      for (std::size_t l = 0; l < count; ++l) {
+        const std::size_t size = members[begin + l].size();
+        b.state.places[first + begin + l] = size > 0 ? writer.write(made[l], size) : ListPlace();
+      }
+    }
+    b.report("writing lists", ends[bucket], sizes.size());
+  }
+  writer.flush();
+  b.state.lists_end = writer.end();
+  file.sync();
+}
+
+float finite(float x) { return std::isfinite(x) ? x : std::numeric_limits<float>::max(); }
+
+// From stored vectors, each as though it were not there: how far away the lists of their neighbours are, and how far
+// from the truth estimates. The longer codes, where there are any, stand for the truth beside one bit a dimension.
+void learn(const Build& b) {
+  State& state = b.state;
+  const Metric metric = b.params.lists.metric;
+  const bool product = metric == Metric::ip;
+  const std::size_t queries = std::min(kLearnt, b.n);
+  const storage::File lists = storage::File::open(b.path(b.target.lists_name), O_RDONLY);
+  const storage::File vectors = storage::File::open(b.path(b.target.vectors_name), O_RDONLY);
+  const float part = b.list_codes.part();
+  const RowForm form{b.dim, b.params.lists.dtype, metric, b.rows.longest()};
+  std::vector<std::array<float, SpannState::kReaches>> reaches(queries);
+  std::vector<double> errors(queries, 0.0), row_errors(queries, 0.0);
+  const auto read = [](const storage::File& file, std::uint64_t offset, std::span<std::byte> out) {
+    if (file.read_at(offset, out) != out.size()) throw CorruptError(file.name() + ": shorter than it was written");
+  };
+  parallel_for(queries, 4, b.target.threads, [&](std::size_t begin, std::size_t end, int) {
+    Scratch s;
+    std::vector<float> row(b.dim), truth;
+    std::vector<std::byte> raw(b.row_bytes), list, other(b.row_bytes);
+    struct Seen {
+      Slot slot;
+      float estimate, unit;
+    };
+    std::vector<Seen> seen;
+    std::vector<Slot> places;
+    const auto read_vector = [&](Slot slot, std::vector<std::byte>& out) {
+      read(vectors, b.vector_form.offset(b.vector_form.unit(slot)) + b.vector_form.in_unit(slot), out);
+    };
+    for (std::size_t i = begin; i < end; ++i) {
+      const auto self = static_cast<Slot>(i * b.n / queries);
+      read_vector(self, raw);
+      b.list_codes.load(raw.data(), form.dtype, row.data());
+      const QueryView query{raw.data(), form.dtype, kNoSlot};
+      simd::Rows none;
+      none.dim = b.dim;
+      const Scan exact = exact_scan(form, none, query, s.row);
+      const auto distance_of = [&](Slot slot) {
+        read_vector(slot, other);
+        return score_row(exact, form, other.data());
+      };
+      QueryBuffer buffer;
+      Scan by_code = b.codes.none() ? exact : b.codes.prepare(form, query, row.data(), buffer);
+      const simd::BlockQuery tables = b.list_codes.prepare(row.data(), s.tables);
+      state.centroids.search(state.fresh, row.data(), tables, std::size_t{1} << (SpannState::kReaches - 1), s);
+      s.nearest.reset(std::max(kNeighbours, kCompared));
+      const float length = std::sqrt(simd::kernels().norm2(row.data(), b.dim));
+      seen.clear();
+      truth.clear();
+      for (std::size_t j = 0; j < std::min(kLearntLists, s.found.size()); ++j) {
+        const ListPlace& place = state.places[s.found[j].slot()];
+        if (place.size == 0) continue;
+        list.resize(b.list_form.bytes(place.size));
+        read(lists, place.offset, list);
+        const float distance = s.found[j].distance();
+        const float unit = place.width * (product ? length : std::sqrt(std::max(distance / part, 0.0f)));
+        places.clear();
+        const auto see = [&](std::uint32_t at, Slot slot, float estimate) {
+          places.push_back(at);
+          seen.push_back({slot, estimate, unit});
+        };
+        if (b.list_form.has_signs()) {
+          scan_blocks(list.data(), place.size, b.list_form.stride(), tables, distance,
+                      std::numeric_limits<float>::infinity(), simd::kernels().scan_block, [] {}, see);
+        } else {
+          for (std::uint32_t at = 0; at < place.size; ++at) see(at, b.list_form.slot(std::as_const(list).data(), at), 0);
+        }
+        const std::size_t known = truth.size();
+        truth.resize(seen.size());
+        if (b.codes.none()) {
+          for (std::size_t m = known; m < seen.size(); ++m) truth[m] = distance_of(seen[m].slot);
+        } else if (!b.codes.raw()) {
+          b.codes.at(by_code, b.list_form.rows(list.data(), place.size));
+          by_code.score(places.data(), places.size(), truth.data() + known);
+        } else {
+          for (std::size_t m = known; m < seen.size(); ++m) {
+            truth[m] = score_row(exact, form, b.list_form.rows(list.data(), place.size) +
+                                                  places[m - known] * b.list_form.row_bytes());
+          }
+        }
+      }
+      double sum = 0, count = 0;
+      std::vector<Candidate> all;
+      for (std::size_t m = 0; m < seen.size(); ++m) {
+        if (seen[m].slot == self) continue;
+        if (seen[m].unit > 0) sum += std::pow((seen[m].estimate - truth[m]) / seen[m].unit, 2.0), ++count;
+        all.emplace_back(truth[m], seen[m].slot);
+      }
+      if (count > 0) errors[i] = sum / count;
+      std::sort(all.begin(), all.end());
+      all.erase(std::unique(all.begin(), all.end()), all.end());
+      const std::size_t compared = std::min(kCompared, all.size());
+      sum = 0;
+      for (std::size_t m = 0; m < compared && !b.codes.none() && !b.codes.raw(); ++m) {
+        sum += std::pow(all[m].distance() - distance_of(all[m].slot()), 2.0);
+      }
+      if (compared > 0) row_errors[i] = sum / static_cast<double>(compared);
+      const float kth = all.empty() ? 0.0f : all[std::min(kNeighbours, all.size()) - 1].distance();
+      for (std::size_t r = 0; r < SpannState::kReaches; ++r) {
+        const float distance = s.found[std::min(std::size_t{1} << r, s.found.size()) - 1].distance();
+        reaches[i][r] = finite(product ? distance - kth : kth > 0 ? distance / kth : 1.0f);
+      }
+    }
+  });
+  const auto root_of_mean = [&](const std::vector<double>& squares) {
+    const double sum = std::accumulate(squares.begin(), squares.end(), 0.0);
+    return finite(static_cast<float>(std::sqrt(sum / static_cast<double>(queries))));
+  };
+  state.error = b.list_form.has_signs() ? root_of_mean(errors) : kSignError;
+  state.row_error = root_of_mean(row_errors);
+  state.reach.resize(SpannState::kReaches);
+  for (std::size_t r = 0; r < SpannState::kReaches; ++r) {
+    const auto middle = reaches.begin() + static_cast<std::ptrdiff_t>(queries / 2);
+    std::nth_element(reaches.begin(), middle, reaches.end(), [r](auto& x, auto& y) { return x[r] < y[r]; });
+    state.reach[r] = (*middle)[r];
+  }
+}
+
+}  // namespace
+
+Spool::Spool(const std::string& path, std::uint32_t dim, DType dtype, Metric metric)
+    : path_(path),
+      file_(storage::File::open(path, O_RDWR | O_CREAT | O_TRUNC, 0600)),
+      dim_(dim),
+      dtype_(dtype),
+      metric_(metric),
+      row_bytes_(dim * dtype_size(dtype)) {}
+
+Spool::~Spool() { ::unlink(path_.c_str()); }
+
+void Spool::add(const std::byte* vector, std::int64_t id) {
+  if (waiting_.size() >= kSpoolBytes) flush();
+  waiting_.insert(waiting_.end(), vector, vector + row_bytes_);
+  ids_.push_back(id);
+  hash_ += mix64(mix64(static_cast<std::uint64_t>(id)) ^ checksum({vector, row_bytes_}));
+  longest_ = std::max(longest_, length_of(vector, dtype_, metric_, dim_));
+}
+
+void Spool::flush() {
+  file_.write_at(written_, waiting_);
+  written_ += waiting_.size();
+  waiting_.clear();
+}
+
+void Spool::read(std::size_t first, std::span<std::byte> out) const {
+  if (file_.read_at(first * row_bytes_, out) != out.size()) throw CorruptError(path_ + ": shorter than it was written");
+}
+
+Scatter::Scatter(const std::string& path, std::size_t record_bytes, std::vector<std::size_t> counts,
+                 std::size_t buffer_bytes)
+    : path_(path), record_bytes_(record_bytes), counts_(std::move(counts)), waiting_(counts_.size()) {
+  buffer_bytes_ = buffer_bytes / std::max<std::size_t>(counts_.size(), 1);
+  std::uint64_t at = 0;
+  for (std::size_t count : counts_) {
+    begins_.push_back(at);
+    at += count * record_bytes_;
+  }
+  written_ = begins_;
+  if (counts_.size() > 1) {
+    file_ = std::make_unique<storage::File>(storage::File::open(path_, O_RDWR | O_CREAT | O_TRUNC, 0600));
+  }
+}
+
+Scatter::~Scatter() {
+  if (file_ != nullptr) ::unlink(path_.c_str());
+}
+
+void Scatter::add(std::size_t bucket, std::span<const std::byte> record) {
+  std::vector<std::byte>& own = waiting_[bucket];
+  if (file_ == nullptr && own.empty()) own.reserve(counts_[bucket] * record_bytes_);
+  own.insert(own.end(), record.begin(), record.end());
+  if (file_ != nullptr && own.size() >= buffer_bytes_) flush(bucket);
+}
+
+void Scatter::flush(std::size_t bucket) {
+  file_->write_at(written_[bucket], waiting_[bucket]);
+  written_[bucket] += waiting_[bucket].size();
+  waiting_[bucket].clear();
+}
+
+std::vector<std::byte> Scatter::take(std::size_t bucket) {
+  if (file_ == nullptr) return std::move(waiting_[bucket]);
+  flush(bucket);
+  waiting_[bucket] = {};
+  std::vector<std::byte> all(written_[bucket] - begins_[bucket]);
+  if (file_->read_at(begins_[bucket], all) != all.size()) throw CorruptError(path_ + ": shorter than it was written");
+  return all;
+}
+
+Built build_files(const Params& params, const Spool& rows, const BuildTarget& target, ItemCodes& codes,
+                  const Table& form, const BuildProgress& progress) {
+  Built built;
+  built.state = std::make_unique<State>(params, form);
+  State& state = *built.state;
+  state.lists_name = target.lists_name;
+  state.vectors_name = target.vectors_name;
+  const Build b{params, rows, target, codes, progress, state};
+  const std::uint32_t replicas = params.lists.replicas;
+  std::vector<std::size_t> sizes;
+  if (b.n > 0) {
+    make_lists(b);
+    std::vector<std::uint32_t> homes = choose_lists(b);
+    built.rows = order_rows(b, homes);
+    state.homes.resize(b.vector_form.units(b.n) * b.vector_form.rows_in_unit() * replicas);
+    std::fill_n(state.homes.data(), state.homes.size(), kNoList);
+    sizes.resize(state.fresh.count());
+    for (std::size_t slot = 0; slot < b.n; ++slot) {
+      for (std::uint32_t r = 0; r < replicas; ++r) {
+        const std::uint32_t home = homes[std::size_t{built.rows[slot]} * replicas + r];
+        state.homes.data()[slot * replicas + r] = home;
+        if (home != kNoList) ++sizes[home];
+      }
+    }
+  }
+  const PostingForm posting(b);
+  const std::vector<std::size_t> ends =
+      cut(sizes.size(), b.part, [&](std::size_t l) { return sizes[l] * posting.bytes(); });
+  std::vector<std::uint32_t> bucket_of_list(sizes.size());
+  std::vector<std::size_t> counts(ends.size());
+  for (std::size_t bucket = 0, l = 0; bucket < ends.size(); ++bucket) {
+    for (; l < ends[bucket]; ++l) {
+      bucket_of_list[l] = static_cast<std::uint32_t>(bucket);
+      counts[bucket] += sizes[l];
+    }
+  }
+  Scatter postings(b.path(".build-postings"), posting.bytes(), counts, b.part);
+  write_vectors(b, built.rows, bucket_of_list, postings);
+  write_lists(b, ends, sizes, postings);
+  // Only now, for what is empty is nobody's.
+  std::vector<std::uint32_t> numbers;
+  for (std::uint32_t l = 0; l < sizes.size(); ++l) (sizes[l] > 0 ? numbers : state.given_up).push_back(l);
+  state.centroids.build(state.fresh, numbers, target.threads);
+  state.on_disk = b.vector_form.units(b.n) * b.vector_form.rows_in_unit();
+  state.clustered = b.n;
+  if (b.n > 0) learn(b);
+  return built;
+}
+
+}  // namespace annlib::disk
