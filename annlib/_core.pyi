@@ -247,6 +247,107 @@ class SpannIndex(Index):
 
     def counts(self) -> _SpannCounts: ...
 
+class DiskBuilder:
+    """A directory being filled. For one thread."""
+
+    def __init__(
+        self,
+        directory: bytes,
+        dim: int,
+        dtype: str,
+        metric: str,
+        list_size: int,
+        replicas: int,
+        codec: str,
+        seed: int,
+        memory_budget: int,
+    ) -> None: ...
+    def add(self, vectors: NDArray[Any], ids: NDArray[np.int64]) -> None: ...
+    def finish(
+        self,
+        attributes: Mapping[str, _Rows],
+        extra: Callable[[], dict[str, NDArray[Any]]],
+        threads: int,
+        progress: Callable[[str, int, int], object] | None,
+    ) -> None: ...
+    def __len__(self) -> int: ...
+
+class _DiskCounts(TypedDict):
+    lists: int
+    postings: int
+    shortest_list: int
+    median_list: float
+    longest_list: int
+    fresh: int
+    stale: int
+    centroid_bytes: int
+    item_bytes: int
+    fresh_bytes: int
+    cache_bytes: int
+    cache_capacity: int
+    cache_hits: int
+    cache_misses: int
+    list_file_bytes: int
+    vector_file_bytes: int
+    log_bytes: int
+    reads: int
+    bytes_read: int
+    engine: str
+    direct: bool
+
+class DiskIndex(Index):
+    @staticmethod
+    def open(
+        directory: bytes, cache_bytes: int, engine: str, direct: bool, read_only: bool, fresh_bytes: int
+    ) -> tuple[DiskIndex, list[Container]]:
+        """The index, and of the changes in its log those that added something."""
+
+    @property
+    def manifest(self) -> Container: ...
+    @property
+    def directory(self) -> bytes: ...
+    @property
+    def list_size(self) -> int: ...
+    @property
+    def replicas(self) -> int: ...
+    @property
+    def seed(self) -> int: ...
+    @property
+    def codec(self) -> str: ...
+    @property
+    def memory_budget(self) -> int: ...
+    @property
+    def read_only(self) -> bool: ...
+    @property
+    def closed(self) -> bool: ...
+    def set_extra(self, extra: Callable[[], dict[str, NDArray[Any]]]) -> None:
+        """What gives the arrays to be written beside the index."""
+
+    def note(self, arrays: dict[str, NDArray[Any]]) -> None:
+        """They go into the log with the next change."""
+
+    def merge(self, threads: int) -> None: ...
+    def wait_for_work(self, seconds: float) -> bool: ...
+    def close(self) -> None: ...
+    def damage(self) -> list[str]: ...
+    def bottom_ids(self) -> NDArray[np.int64]:
+        """All ids."""
+
+    def search_left_out(
+        self,
+        left_out: NDArray[np.int64],
+        k: int,
+        ef: int,
+        mask: NDArray[np.bool_] | None,
+        ids: NDArray[np.int64] | None,
+        expression: bytes | None,
+        threads: int,
+        plan: str,
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32], Any, _Cost, None]:
+        """As `search` with the vectors of some of `bottom_ids`, as though neither they nor their equals were there."""
+
+    def counts(self) -> _DiskCounts: ...
+
 class Section:
     """One row of a file's section table."""
 

@@ -79,9 +79,10 @@ def verify(path: str | os.PathLike[str]) -> list[str]:
 
 
 def _verify_directory(path: str | os.PathLike[str]) -> list[str]:
-    problems = list(_core.verify_container(os.fsencode(os.path.join(path, "index.ann"))))
+    manifest = os.path.join(path, "index.ann")
+    problems = _core.verify_container(os.fsencode(manifest))
     if problems:
-        return problems
+        return [f"{manifest}: {problem}" for problem in problems]
     try:
         with SPANNIndex.open(path, cache=0, read_only=True) as index:
             return list(index._core.damage())

@@ -76,8 +76,8 @@ class SPANNIndex(Calibrated):
         attributes: Attributes | None = None,
         *,
         metric: str = "l2",
-        list_size: int = 128,
-        replicas: int = 2,
+        list_size: int | None = None,
+        replicas: int | None = None,
         codec: str = "auto",
         dtype: DTypeLike | None = None,
         seed: int = 0,
@@ -98,10 +98,12 @@ class SPANNIndex(Calibrated):
             and the result is as that of `open`. None: lists in memory, which `save` writes to a file.
         source : array, path of a file, pyarrow Table, or iterator of blocks
             See `sources.open_source`. For a directory it is read once, block by block.
+        list_size, replicas : int, optional
+            Default: 128 and 2 in memory; 64 and 4 in a directory, where it is worth more to read few lists.
         codec : str
-            Of a directory's lists: what stands in them beside one bit a dimension, to say which vectors are to be read:
-            "rabitq:2" to "rabitq:8" (the default, "auto", is 4 bits), "int8", "int4", "float16", or nothing
-            ("rabitq:1"); or the vectors themselves ("float32"), as in the paper.
+            What a directory's lists hold to say which vectors are to be read: codes of "rabitq:2" to "rabitq:8"
+            ("auto": 2 to 4 bits, fewer for more dimensions), "int8", "int4" or "float16"; one bit a dimension as in
+            memory ("rabitq:1"); or the vectors themselves ("float32"), as in the paper.
         memory_budget : int or str
             Bytes that building a directory may take, as ``"2GiB"``, besides what `source`, `ids` and `attributes` take
             themselves. At least about 40 bytes a vector are needed. Clusters are found among as many vectors as fit.
@@ -125,8 +127,8 @@ class SPANNIndex(Calibrated):
                 ids,
                 attributes,
                 metric=metric,
-                list_size=list_size,
-                replicas=replicas,
+                list_size=64 if list_size is None else list_size,
+                replicas=4 if replicas is None else replicas,
                 codec=codec,
                 dtype=dtype,
                 seed=seed,
@@ -142,9 +144,12 @@ class SPANNIndex(Calibrated):
                 disk.flush(threads)
             return disk
         if codec != "auto":
-            raise ValueError(f"codec is for lists on disk; in memory they have one bit a dimension, got {codec!r}")
+            raise ValueError(
+                f"codec is for lists on disk; in memory they have one bit a dimension, got {codec!r}"
+            )
         block = open_source(source).read()
-        index = cls(block.shape[1], metric, list_size, replicas, dtype, seed)
+        lists = (128 if list_size is None else list_size, 2 if replicas is None else replicas)
+        index = cls(block.shape[1], metric, *lists, dtype, seed)
         index.add(block, ids, attributes, progress=progress, threads=threads)
         if target is not None:
             index._target = as_recall(target, "target")

@@ -8,6 +8,7 @@ import os
 import threading
 import weakref
 from collections.abc import Callable
+from contextlib import ExitStack
 from types import TracebackType
 from typing import Any
 
@@ -198,7 +199,7 @@ def build(
         if keys is not None and len(keys) != done:
             raise ValueError(f"got {done} vectors and {len(keys)} ids")
         columns = to_core(attributes, done, {})
-        meta = {
+        meta: dict[str, Any] = {
             "next_id": done if keys is None else int(keys.max(initial=-1)) + 1 if strings is None else 0,
             "dtype_given": True,
             "target": None,
@@ -220,7 +221,7 @@ def open_directory(
     fresh: int | str,
 ) -> DiskSPANNIndex:
     """See `SPANNIndex.open`."""
-    options = {
+    options: dict[str, Any] = {
         "cache": as_bytes(cache, "cache", 0),
         "engine": engine,
         "direct": direct,
@@ -266,15 +267,20 @@ def _extra_of(weak: weakref.ref[DiskSPANNIndex]) -> dict[str, NDArray[Any]]:
 
 
 def _merge_when_due(core: CoreDisk) -> None:
-    while not core.closed:
+    def closed() -> bool:
+        return core.closed
+
+    while not closed():
         if not core.wait_for_work(_RETRY):
             continue
         try:
             core.merge(0)
         except OSError:
-            if core.closed:
+            if closed():
                 return
-            _log.exception("cannot write what has come into the lists of %r; it stays in the log", core.directory)
+            _log.exception(
+                "%r: what has come cannot be written into the lists; it is in the log", core.directory
+            )
             threading.Event().wait(_RETRY)
 
 
@@ -284,19 +290,14 @@ class _Phases:
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
         self._phase = ""
-        self._bar: Any = None
-        self._report: Callable[[int], None] | None = None
+        self._bar = ExitStack()
+        self._report: Callable[[int], None] = lambda done: None
 
     def __enter__(self) -> _Phases:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._end()
-
-    def _end(self) -> None:
-        if self._bar is not None:
-            self._bar.__exit__(None, None, None)
-            self._bar = None
+        self._bar.close()
 
     def __call__(self, phase: str, done: int, total: int) -> None:
         if callable(self._progress):
@@ -306,9 +307,7 @@ class _Phases:
             self._progress(at, len(names) * parts)
         elif self._progress:
             if phase != self._phase:
-                self._end()
+                self._bar.close()
                 self._phase = phase
-                self._bar = reporter(True, total, phase)
-                self._report = self._bar.__enter__()
-            assert self._report is not None
+                self._report = self._bar.enter_context(reporter(True, total, phase))
             self._report(done)

@@ -71,7 +71,7 @@ std::unique_ptr<Builder> builder(const std::string& directory, std::uint32_t dim
   params.lists.list_size = list_size;
   params.lists.replicas = replicas;
   params.lists.seed = seed;
-  params.codec = disk::codec_for(codec);
+  params.codec = disk::codec_for(codec, dim);
   params.memory_budget = memory_budget;
   const SpannIndex check(params.lists);
   Release release;

@@ -28,7 +28,9 @@ class BlockFile {
   const storage::File& plain() const { return plain_; }
   std::uint64_t size() const { return size_.load(std::memory_order_relaxed); }  ///< as it was at the last look
   /// Looks again: the file may have grown since it was opened.
-  void look_again() const { size_.store(static_cast<std::uint64_t>(plain_.status().st_size), std::memory_order_relaxed); }
+  void look_again() const {
+    size_.store(static_cast<std::uint64_t>(plain_.status().st_size), std::memory_order_relaxed);
+  }
   bool direct() const { return direct_works_.load(std::memory_order_relaxed); }
   /// The direct descriptor where it can serve this read.
   int descriptor_for(std::uint64_t offset, const std::byte* into, std::size_t bytes) const;

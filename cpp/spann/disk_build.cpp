@@ -59,7 +59,9 @@ struct Build {
 };
 
 bool before(const Build& b, std::uint32_t x, std::uint32_t y) {
-  const auto rank = [&](std::uint32_t row) { return std::pair(b.params.lists.rank(b.rows.ids()[row]), b.rows.ids()[row]); };
+  const auto rank = [&](std::uint32_t row) {
+    return std::pair(b.params.lists.rank(b.rows.ids()[row]), b.rows.ids()[row]);
+  };
   return rank(x) < rank(y);
 }
 
@@ -388,10 +390,12 @@ void learn(const Build& b) {
           seen.push_back({slot, estimate, unit});
         };
         if (b.list_form.has_signs()) {
-          scan_blocks(list.data(), place.size, b.list_form.stride(), tables, distance,
-                      std::numeric_limits<float>::infinity(), simd::kernels().scan_block, [] {}, see);
+          scan_blocks(
+              list.data(), place.size, b.list_form.stride(), tables, distance, std::numeric_limits<float>::infinity(),
+              simd::kernels().scan_block, [] {}, see);
         } else {
-          for (std::uint32_t at = 0; at < place.size; ++at) see(at, b.list_form.slot(std::as_const(list).data(), at), 0);
+          for (std::uint32_t at = 0; at < place.size; ++at)
+            see(at, b.list_form.slot(std::as_const(list).data(), at), 0);
         }
         const std::size_t known = truth.size();
         truth.resize(seen.size());
@@ -402,8 +406,8 @@ void learn(const Build& b) {
           by_code.score(places.data(), places.size(), truth.data() + known);
         } else {
           for (std::size_t m = known; m < seen.size(); ++m) {
-            truth[m] = score_row(exact, form, b.list_form.rows(list.data(), place.size) +
-                                                  places[m - known] * b.list_form.row_bytes());
+            truth[m] = score_row(
+                exact, form, b.list_form.rows(list.data(), place.size) + places[m - known] * b.list_form.row_bytes());
           }
         }
       }

@@ -90,8 +90,8 @@ struct Built {
 };
 
 /// Clusters a random sample, finds the lists of all rows, and writes both files, block by block, in the memory that
-/// the parameters name. What comes of it is a function of the parameters and the set of (id, vector). `codes` are trained,
-/// `form` is a table of the index's dim and metric that outlives the state.
+/// the parameters name. What comes of it is a function of the parameters and the set of (id, vector). `codes` are
+/// trained, `form` is a table of the index's dim and metric that outlives the state.
 Built build_files(const Params& params, const Spool& rows, const BuildTarget& target, ItemCodes& codes,
                   const Table& form, const BuildProgress& progress);
 

@@ -30,9 +30,9 @@ void check_header(const storage::File& file, const FileHeader& header);
 /// Where a posting list lies. Part of the file format.
 struct ListPlace {
   std::uint64_t offset = 0;
-  std::uint32_t size = 0;  ///< items, stale ones too
-  std::uint32_t crc = 0;   ///< of all its bytes
-  float width = 0;         ///< PostingLists::List::width
+  std::uint32_t size = 0;      ///< items, stale ones too
+  std::uint32_t crc = 0;       ///< of all its bytes
+  float width = 0;             ///< PostingLists::List::width
   std::uint32_t split_at = 0;  ///< PostingLists::List::split_at
 };
 static_assert(sizeof(ListPlace) == 24);

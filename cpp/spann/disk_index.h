@@ -25,7 +25,8 @@ struct OpenOptions {
   io::Engine engine = io::Engine::automatic;
   bool direct = true;
   bool read_only = false;
-  /// What has come since is written into the lists when its vectors take so many bytes. Writers wait at four times that.
+  /// What has come since is written into the lists when its vectors take so many bytes. Writers wait at four times
+  /// that.
   std::size_t fresh_bytes = std::size_t{64} << 20;
 };
 

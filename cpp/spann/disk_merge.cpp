@@ -135,6 +135,9 @@ class DiskIndex::Merge {
     next_->given_up.insert(next_->given_up.end(), gone.begin(), gone.end());
     std::sort(next_->given_up.begin(), next_->given_up.end());
     for (std::uint32_t l : gone) next_->places[l] = ListPlace();
+    for (std::uint32_t& home : homes_) {  // those that move choose anew, the dead stand nowhere
+      if (home != kNoList && next_->is_given_up(home)) home = kNoList;
+    }
     std::sort(moving.begin(), moving.end());
     moving.erase(std::unique(moving.begin(), moving.end()), moving.end());
     moving_ = std::move(moving);
@@ -292,7 +295,8 @@ class DiskIndex::Merge {
         bytes.insert(bytes.end(), row, row + index_.vector_form_.vector_bytes());
       });
       std::vector<const std::byte*> rows;
-      for (std::size_t i = 0; i < some.size(); ++i) rows.push_back(bytes.data() + i * index_.vector_form_.vector_bytes());
+      for (std::size_t i = 0; i < some.size(); ++i)
+        rows.push_back(bytes.data() + i * index_.vector_form_.vector_bytes());
       const std::vector<std::uint32_t> chosen = index_.homes_for(*next_, rows, threads_);
       for (std::size_t i = 0; i < some.size(); ++i) {
         const auto has = homes_of(some[i]);
@@ -414,7 +418,8 @@ class DiskIndex::Merge {
 
 void DiskIndex::merge(int threads) {
   require_open();
-  if (options_.read_only) throw OsError(EROFS, directory_, "the index in '" + directory_ + "' was opened for reading only");
+  if (options_.read_only)
+    throw OsError(EROFS, directory_, "the index in '" + directory_ + "' was opened for reading only");
   std::lock_guard one(merging_);
   std::unique_ptr<Merge> merge;
   {

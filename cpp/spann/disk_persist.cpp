@@ -33,7 +33,8 @@ std::string numbered(std::string_view prefix, std::uint64_t number) {
 
 std::uint64_t number_of(std::string_view name, std::string_view prefix) {
   name.remove_prefix(prefix.size());
-  if (name.empty() || name.size() > 19 || !std::all_of(name.begin(), name.end(), [](char c) { return c >= '0' && c <= '9'; })) {
+  if (name.empty() || name.size() > 19 ||
+      !std::all_of(name.begin(), name.end(), [](char c) { return c >= '0' && c <= '9'; })) {
     return ~std::uint64_t{0};
   }
   return std::stoull(std::string(name));
@@ -193,7 +194,8 @@ std::unique_ptr<DiskIndex> DiskIndex::open(const std::string& directory, const O
       params.codec = text_of(*file, "disk.codec");
       try {
         SpannIndex check(params.lists);
-        if (codec_for(params.codec) != params.codec) throw ValueError("the codec is one to be chosen");
+        if (codec_for(params.codec, params.lists.dim) != params.codec)
+          throw ValueError("the codec is one to be chosen");
       } catch (const ValueError& error) {
         throw CorruptError(std::string("the parameters are out of range: ") + error.what());
       }
@@ -352,7 +354,8 @@ void DiskIndex::replay(const Replayed& replayed) {
 }
 
 void DiskIndex::begin_log() {
-  log_ = std::make_unique<storage::Log>(path(numbered(kLog, changes_)), identity_, [](const std::string&, const std::shared_ptr<const Container>&) {});
+  log_ = std::make_unique<storage::Log>(path(numbered(kLog, changes_)), identity_,
+                                        [](const std::string&, const std::shared_ptr<const Container>&) {});
   storage::sync_directory(directory_);
 }
 
@@ -386,7 +389,8 @@ void Builder::add(const VectorBlock& vectors, std::span<const std::int64_t> ids)
   }
   require_finite(vectors, "vectors");
   if (ids.size() != vectors.count) throw ValueError("the numbers of vectors and ids differ");
-  if (count() + ids.size() > kMaxSlots) throw ValueError("an index holds at most " + std::to_string(kMaxSlots) + " vectors");
+  if (count() + ids.size() > kMaxSlots)
+    throw ValueError("an index holds at most " + std::to_string(kMaxSlots) + " vectors");
   for (std::size_t i = 0; i < ids.size(); ++i) {
     if (ids[i] < 0) throw ValueError("ids must be non-negative, got " + std::to_string(ids[i]));
     spool_.add(vectors.row(i), ids[i]);

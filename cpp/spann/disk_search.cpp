@@ -109,8 +109,8 @@ void DiskIndex::scan_vectors(const SlotSet* passing, SearchCost& cost,
     ++cost.reads;
     cost.bytes_read += bytes.size();
     for (Slot slot : run) {
-      take(slot, bytes.data() + (vector_form_.unit(slot) - first) * vector_form_.unit_bytes() +
-                     vector_form_.in_unit(slot));
+      take(slot,
+           bytes.data() + (vector_form_.unit(slot) - first) * vector_form_.unit_bytes() + vector_form_.in_unit(slot));
     }
     run.clear();
   };
@@ -270,13 +270,13 @@ void DiskIndex::probe(const QueryView& query, std::size_t k, std::size_t wanted,
   const auto scan_fresh = [&](Candidate list) {
     const float margin = margin_of(lists.width(list.slot()), list.distance());
     const float bound = kth() + row_margin + margin;
-    s.cost.estimates += lists.scan(list.slot(), kNoList, tables, list.distance(), bound, scan_block,
-                                   [&](Slot slot, float) {
-                                     if (!accept(slot) || !seen.insert(slot)) return;
-                                     const float distance = score_row(exact, form, fresh_.row(slot));
-                                     waiting.push_back({distance, 0, slot});
-                                     s.nearest.push(Candidate(distance, slot));
-                                   });
+    s.cost.estimates +=
+        lists.scan(list.slot(), kNoList, tables, list.distance(), bound, scan_block, [&](Slot slot, float) {
+          if (!accept(slot) || !seen.insert(slot)) return;
+          const float distance = score_row(exact, form, fresh_.row(slot));
+          waiting.push_back({distance, 0, slot});
+          s.nearest.push(Candidate(distance, slot));
+        });
   };
 
   std::size_t at = 0, asked = 0;
@@ -329,7 +329,8 @@ void DiskIndex::probe(const QueryView& query, std::size_t k, std::size_t wanted,
     return std::pair(a.distance, a.slot) < std::pair(b.distance, b.slot);
   };
   std::sort(waiting.begin(), waiting.end(), by_distance);
-  const auto at_first = std::min(waiting.size(), static_cast<std::size_t>(std::ceil(static_cast<double>(k) * kReadAtFirst)));
+  const auto at_first =
+      std::min(waiting.size(), static_cast<std::size_t>(std::ceil(static_cast<double>(k) * kReadAtFirst)));
   const auto known = [&](const Waiting& w) { return codes_.raw() && w.slot < state.on_disk; };
   const auto read = [&](std::size_t begin, std::size_t end, float limit) {
     slots.clear();

@@ -14,9 +14,11 @@ constexpr std::size_t kWriteBytes = std::size_t{4} << 20;
 
 }  // namespace
 
-std::string codec_for(const std::string& asked) {
-  if (asked == "auto" || asked == "rabitq") return Params().codec;
-  return choose_codec(asked, DType::f32, 1024).name;
+std::string codec_for(const std::string& asked, std::uint32_t dim) {
+  if (asked != "auto" && asked != "rabitq") return choose_codec(asked, DType::f32, dim).name;
+  // With fewer bits more vectors have to be read, with more bits longer lists: a code of about so many bytes is even.
+  constexpr std::uint32_t kEven = 96;
+  return "rabitq:" + std::to_string(std::clamp(8 * kEven / dim, 2u, 4u));
 }
 
 ItemCodes::ItemCodes(const Params& params) : lists_(params.lists), raw_(params.codec == "float32") {

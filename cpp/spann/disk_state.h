@@ -24,12 +24,12 @@ struct Params {
   SpannParams lists;
   /// What stands in lists besides a bit a dimension: "rabitq:2" to "rabitq:8", "int8", "int4" or "float16"; nothing
   /// ("rabitq:1"), or the vectors themselves ("float32": raw postings).
-  std::string codec = "rabitq:4";
+  std::string codec = "rabitq:2";
   std::uint64_t memory_budget = std::uint64_t{2} << 30;  ///< of a build
 };
 
 /// ValueError for a codec that there is not; "auto" and "rabitq" become what they stand for.
-std::string codec_for(const std::string& asked);
+std::string codec_for(const std::string& asked, std::uint32_t dim);
 
 /// The longer codes of items: of a codec, or vectors as they are. Thread-safe once trained.
 class ItemCodes {

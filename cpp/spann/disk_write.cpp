@@ -53,7 +53,7 @@ void FreshRows::drop_first(std::size_t n) {
 
 void DiskIndex::before_write() {
   require_open();
-  if (options_.read_only) {
+  if (options_.read_only && !replaying_) {
     throw OsError(EROFS, directory_, "the index in '" + directory_ + "' was opened for reading only");
   }
   const auto full = [&] {
