@@ -161,7 +161,9 @@ void DiskIndex::open_files(State& state) const {
   for (const auto& [name, kind, file] : {std::tuple(&state.lists_name, "lists", &state.lists_file),
                                          std::tuple(&state.vectors_name, "vectors", &state.vectors_file)}) {
     if (*file == nullptr) {
-      *file = std::make_shared<io::BlockReader>(path(*name), options_.engine, options_.direct, cache_);
+      // A vector is seldom read twice: only where all lists have room are vectors kept, too.
+      const bool kept = file == &state.lists_file || options_.cache_bytes > state.lists_end + state.lists_end / 4;
+      *file = std::make_shared<io::BlockReader>(path(*name), options_.engine, options_.direct, kept ? cache_ : nullptr);
       check_header((*file)->reader().file().plain(), {kind, identity_});
     }
     (*file)->reader().file().look_again();

@@ -14,18 +14,19 @@
 namespace annlib::disk {
 namespace {
 
-// Estimates wrong by more than so many times their typical error are given up.
-constexpr float kErrors = 2.0f;
+// Estimates wrong by more than so many times their typical error are given up; and with longer codes, of which the k-th
+// is as likely to be too small, so many times.
+constexpr float kErrors = 2.0f, kRowErrors = 1.6f;
 // Lists of which a walk over centroids asks for more than it is to give.
 constexpr std::size_t kSpareLists = 16;
-// Of the results, how many more are read at first: their codes are wrong, too.
-constexpr double kReadAtFirst = 1.4;
+// What is read of vectors for each result, about.
+constexpr double kReadEach = 1.5;
 // The longest read of a scan.
 constexpr std::size_t kScanBytes = std::size_t{256} << 10;
 // Units between two that are wanted which a scan reads along.
 constexpr std::size_t kGap = 8;
 // So many vectors are read one by one, all at the same time; more in long reads.
-constexpr std::size_t kReadEach = 1024;
+constexpr std::size_t kReadSingly = 1024;
 // Where so many items pass for every list, something passes in nearly all lists.
 constexpr std::size_t kPassingEach = 16;
 // What a read takes, in nanoseconds, for people who compare plans.
@@ -162,8 +163,8 @@ void DiskIndex::read_exact(const Scan& exact, std::span<const Slot> slots, const
 }
 
 // The nearest k items that pass, appended to s.found in any order: from about `wanted` lists, from fewer where what was
-// found is near and from more where it is far. Half of the lists are asked for at once, the others when it is known how
-// near results are.
+// found is near and from more where it is far. As many as are wanted are asked for at once, others when it is known how
+// near results are: what is read together takes little longer than one of it.
 template <class Accept>
 void DiskIndex::probe(const QueryView& query, std::size_t k, std::size_t wanted, const SlotSet* passing,
                       const Accept& accept, Scratch& s) const {
@@ -183,7 +184,7 @@ void DiskIndex::probe(const QueryView& query, std::size_t k, std::size_t wanted,
   const float length = product ? std::sqrt(simd::kernels().norm2(row, dim_)) : 0.0f;
   // What rounding the query to 7 bits does: of lists far smaller than it is long, that is what errors come from.
   const float rounding = tables.scale * std::sqrt(static_cast<float>(tables.count) / 12.0f);
-  const float row_margin = kErrors * state.row_error;
+  const float row_margin = kRowErrors * state.row_error;
 
   // Lists in which something passes, where that is not in all.
   std::size_t count = state.centroids.count();
@@ -200,7 +201,7 @@ void DiskIndex::probe(const QueryView& query, std::size_t k, std::size_t wanted,
     count = marked.size();
   }
   const float reach = wanted < count ? state.reach_of(static_cast<double>(wanted)) : std::numeric_limits<float>::max();
-  const std::size_t most = passing != nullptr ? count : std::min(count, 4 * wanted), least = (wanted + 1) / 2;
+  const std::size_t most = passing != nullptr ? count : std::min(count, 4 * wanted), least = std::min(count, wanted);
 
   struct Waiting {
     float distance, margin;
@@ -210,7 +211,7 @@ void DiskIndex::probe(const QueryView& query, std::size_t k, std::size_t wanted,
   std::vector<Candidate> order;
   std::vector<io::BlockRequest> requests;
   std::vector<io::BlockCache::Block> blocks;
-  std::vector<Slot> places, slots;
+  std::vector<Slot> slots;
   SeenSlots seen;
   s.nearest.reset(k);
   const auto kth = [&] {
@@ -239,31 +240,24 @@ void DiskIndex::probe(const QueryView& query, std::size_t k, std::size_t wanted,
           });
       return;
     }
-    places.clear();
-    slots.clear();
-    for (std::uint32_t i = 0; i < place.size; ++i) {
-      const Slot slot = list_form_.slot(bytes, i);
-      if (slot >= table_.slots() || !accept(slot) || !seen.insert(slot)) continue;
-      places.push_back(i);
-      slots.push_back(slot);
-    }
-    if (places.empty()) return;
-    s.need(places.size());
+    s.need(place.size);
     const std::byte* rows = list_form_.rows(bytes, place.size);
     if (codes_.raw()) {
-      for (std::size_t i = 0; i < places.size(); ++i) {
-        s.distances[i] = score_row(exact, form, rows + places[i] * list_form_.row_bytes());
+      for (std::uint32_t i = 0; i < place.size; ++i) {
+        s.distances[i] = score_row(exact, form, rows + i * list_form_.row_bytes());
       }
     } else {
       codes_.at(by_code, rows);
-      by_code.score(places.data(), places.size(), s.distances.data());
+      by_code.score_range(0, place.size, s.distances.data());
     }
-    s.cost.distances += places.size();
-    const float bound = kth() + 2 * row_margin;
-    for (std::size_t i = 0; i < places.size(); ++i) {
+    s.cost.distances += place.size;
+    const float bound = kth() + row_margin;
+    for (std::uint32_t i = 0; i < place.size; ++i) {
       if (s.distances[i] > bound) continue;
-      waiting.push_back({s.distances[i], row_margin, slots[i]});
-      s.nearest.push(Candidate(s.distances[i], slots[i]));
+      const Slot slot = list_form_.slot(bytes, i);
+      if (slot >= table_.slots() || !accept(slot) || !seen.insert(slot)) continue;
+      waiting.push_back({s.distances[i], row_margin, slot});
+      s.nearest.push(Candidate(s.distances[i], slot));
     }
   };
   // What came since is in memory, and its distance is known.
@@ -322,34 +316,21 @@ void DiskIndex::probe(const QueryView& query, std::size_t k, std::size_t wanted,
     s.cost.cache_hits += batch.hits();
   }
 
-  // Exact distances: of the first by their codes, and then of those that may be nearer than the k-th of these.
+  // Exact distances, all at once: of what may be among the k nearest by what its code is likely to be off by.
   s.found.clear();
+  s.nearest.shrink();
   const void* equal = query.left_out != kNoSlot ? query.data : nullptr;
-  const auto by_distance = [](const Waiting& a, const Waiting& b) {
-    return std::pair(a.distance, a.slot) < std::pair(b.distance, b.slot);
-  };
-  std::sort(waiting.begin(), waiting.end(), by_distance);
-  const auto at_first =
-      std::min(waiting.size(), static_cast<std::size_t>(std::ceil(static_cast<double>(k) * kReadAtFirst)));
-  const auto known = [&](const Waiting& w) { return codes_.raw() && w.slot < state.on_disk; };
-  const auto read = [&](std::size_t begin, std::size_t end, float limit) {
-    slots.clear();
-    for (std::size_t i = begin; i < end; ++i) {
-      if (!(waiting[i].distance - waiting[i].margin < limit)) continue;
-      if (known(waiting[i]) && equal == nullptr) {
-        s.found.emplace_back(waiting[i].distance, waiting[i].slot);
-      } else {
-        slots.push_back(waiting[i].slot);
-      }
+  const float limit = kth();
+  slots.clear();
+  for (const Waiting& w : waiting) {
+    if (w.distance - w.margin > limit) continue;
+    if (codes_.raw() && equal == nullptr) {
+      s.found.emplace_back(w.distance, w.slot);
+    } else {
+      slots.push_back(w.slot);
     }
-    read_exact(exact, slots, equal, s);
-  };
-  read(0, at_first, std::numeric_limits<float>::infinity());
-  if (at_first < waiting.size()) {
-    std::sort(s.found.begin(), s.found.end());
-    read(at_first, waiting.size(),
-         s.found.size() >= k ? s.found[k - 1].distance() : std::numeric_limits<float>::infinity());
   }
+  read_exact(exact, slots, equal, s);
 }
 
 bool DiskIndex::search_one(const QueryView& query, const SearchRequest& request, const Passing& filter, std::size_t,
@@ -367,7 +348,7 @@ bool DiskIndex::search_one(const QueryView& query, const SearchRequest& request,
     // In reads: those of the vectors that pass, or of the lists that it takes to find k of them, and of what is near.
     const double share = static_cast<double>(filter.count) / static_cast<double>(table_.live());
     const double walk = std::min(static_cast<double>(wanted) / share, static_cast<double>(count)) +
-                        static_cast<double>(k) * kReadAtFirst;
+                        static_cast<double>(k) * kReadEach;
     report.scan_cost = kRead * static_cast<double>(filter.count);
     report.walk_cost = kRead * walk;
     scan = scan || report.scan_cost <= report.walk_cost;
@@ -386,7 +367,7 @@ bool DiskIndex::search_one(const QueryView& query, const SearchRequest& request,
       s.nearest.push(Candidate(score_row(exact, row_form(), row), slot));
       ++s.cost.distances;
     };
-    if (passing != nullptr && filter.count <= kReadEach) {
+    if (passing != nullptr && filter.count <= kReadSingly) {
       std::vector<Slot> slots;
       passing->for_each([&](std::size_t slot) { slots.push_back(static_cast<Slot>(slot)); });
       for_vectors(slots, s.cost, take);
