@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <cstdlib>
 #include <cstring>
 #include <numeric>
 #include <utility>
@@ -19,7 +20,9 @@ namespace annlib::disk {
 namespace {
 
 // Of the budget, the part that a block of rows, a bucket or the sample may take: several are there at a time.
-constexpr std::size_t kParts = 6;
+constexpr std::size_t kParts = 5, kLeastPart = std::size_t{1} << 20;
+constexpr std::size_t kItemBytes = 32;
+constexpr std::size_t kMostSampleBytes = std::size_t{1} << 30;
 constexpr std::size_t kMostBlockBytes = std::size_t{32} << 20, kSpoolBytes = std::size_t{4} << 20;
 constexpr std::size_t kChosenAmong = 32, kGrain = 64;
 constexpr std::size_t kTrained = 65536;
@@ -29,6 +32,31 @@ constexpr float kSignError = 0.75f;
 // Vectors from which reaches and errors are learnt, as queries, the lists looked at for each, its neighbours, and those
 // whose exact distances are compared with those of their codes.
 constexpr std::size_t kLearnt = 128, kLearntLists = 32, kNeighbours = 10, kCompared = 32;
+
+// What the process holds already; 0 where that is not to be known.
+std::size_t resident_bytes() {
+  try {
+    const storage::File file = storage::File::open("/proc/self/statm", O_RDONLY);
+    char text[128] = {};
+    const auto bytes = std::as_writable_bytes(std::span(text));
+    static_cast<void>(file.read_at(0, bytes.first(bytes.size() - 1)));
+    const char* second = std::strchr(text, ' ');
+    return second != nullptr ? std::strtoull(second, nullptr, 10) * static_cast<std::size_t>(::sysconf(_SC_PAGESIZE))
+                             : 0;
+  } catch (const OsError&) {
+    return 0;
+  }
+}
+
+// What is left of the budget by what is there anyway: the process, numbers for each item, and three times the
+// centroids.
+std::size_t part_of(const Params& params, std::size_t n) {
+  const std::size_t each = kItemBytes + 2 * sizeof(Slot) * params.lists.replicas +
+                           3 * sizeof(float) * params.lists.dim / params.lists.list_size;
+  const std::size_t taken = resident_bytes() + n * each;
+  const std::size_t left = params.memory_budget > taken ? params.memory_budget - taken : 0;
+  return std::max(left / kParts, kLeastPart);
+}
 
 /// All that the parts of a build share.
 struct Build {
@@ -45,7 +73,7 @@ struct Build {
   const ListCodes& list_codes = state.fresh.codes();
   ListForm list_form{list_codes, codes.bytes()};
   VectorForm vector_form{row_bytes};
-  std::size_t part = std::max<std::size_t>(params.memory_budget / kParts, std::size_t{1} << 20);
+  std::size_t part = part_of(params, n);
 
   void report(const char* phase, std::size_t done, std::size_t total) const {
     if (progress) progress(phase, done, total);
@@ -66,7 +94,11 @@ bool before(const Build& b, std::uint32_t x, std::uint32_t y) {
 }
 
 Array<float> draw_sample(const Build& b) {
-  const std::size_t most = std::max<std::size_t>(b.part / (b.dim * sizeof(float)), 1), n = std::min(b.n, most);
+  // Nothing else is there yet, and clustering takes about as much again.
+  const std::size_t taken = resident_bytes() + b.n * 2 * sizeof(std::int64_t), budget = b.params.memory_budget;
+  const std::size_t bytes = std::max(budget > taken ? (budget - taken) / 2 : 0, b.part);
+  const std::size_t most = std::max<std::size_t>(std::min(bytes, kMostSampleBytes) / (b.dim * sizeof(float)), 1);
+  const std::size_t n = std::min(b.n, most);
   std::vector<std::uint32_t> drawn(b.n);
   std::iota(drawn.begin(), drawn.end(), 0u);
   const auto by_rank = [&](std::uint32_t x, std::uint32_t y) { return before(b, x, y); };
@@ -110,12 +142,16 @@ std::vector<std::uint32_t> all_lists(const State& state) {
   return numbers;
 }
 
-// The lists of each row, replicas each. By squared distance whatever the metric.
+// The lists of each row, replicas each. By squared distance whatever the metric, which under ip takes an index of its
+// own.
 std::vector<std::uint32_t> choose_lists(const Build& b) {
+  const bool product = b.params.lists.metric == Metric::ip;
   const Table form(b.dim, DType::f32, Metric::l2);
-  PostingLists lists(b.dim, Metric::l2);
-  for (std::uint32_t l = 0; l < b.state.fresh.count(); ++l) lists.add_list(b.state.fresh.centroid(l));
-  CentroidIndex centroids(form);
+  PostingLists squared(b.dim, Metric::l2);
+  for (std::uint32_t l = 0; product && l < b.state.fresh.count(); ++l) squared.add_list(b.state.fresh.centroid(l));
+  CentroidIndex by_square(form);
+  const PostingLists& lists = product ? squared : b.state.fresh;
+  CentroidIndex& centroids = product ? by_square : b.state.centroids;
   centroids.build(lists, all_lists(b.state), b.target.threads);
   const std::uint32_t replicas = b.state.replicas;
   std::vector<std::uint32_t> homes(b.n * replicas);
@@ -131,7 +167,7 @@ std::vector<std::uint32_t> choose_lists(const Build& b) {
         b.list_codes.load(block.data() + i * b.row_bytes, b.params.lists.dtype, row.data());
         centroids.search(lists, row.data(), lists.codes().prepare(row.data(), s.tables), kChosenAmong, s);
         near.clear();
-        for (Candidate c : s.found) near.push_back({c.distance(), c.slot()});
+        for (Candidate c : s.found) near.push_back({c.distance() / lists.codes().part(), c.slot()});
         choose_homes(near, lists.centroids(), b.dim, {homes.data() + (first + i) * replicas, replicas});
       }
     });

@@ -14,9 +14,6 @@
 namespace annlib::disk {
 namespace {
 
-// Estimates wrong by more than so many times their typical error are given up; and with longer codes, of which the k-th
-// is as likely to be too small, so many times.
-constexpr float kErrors = 2.0f, kRowErrors = 1.6f;
 // Lists of which a walk over centroids asks for more than it is to give.
 constexpr std::size_t kSpareLists = 16;
 // What is read of vectors for each result, about.
@@ -31,6 +28,10 @@ constexpr std::size_t kReadSingly = 1024;
 constexpr std::size_t kPassingEach = 16;
 // What a read takes, in nanoseconds, for people who compare plans.
 constexpr double kRead = 2e4;
+
+// Codes wrong by more than so many times their typical error are given up: the more lists are read, the fewer, for
+// either alone would come to nothing.
+float errors_allowed(std::size_t lists) { return 0.9f + 0.3f * std::log2(static_cast<float>(lists)); }
 
 /// Slots that a query has seen: few, of many.
 class SeenSlots {
@@ -184,7 +185,7 @@ void DiskIndex::probe(const QueryView& query, std::size_t k, std::size_t wanted,
   const float length = product ? std::sqrt(simd::kernels().norm2(row, dim_)) : 0.0f;
   // What rounding the query to 7 bits does: of lists far smaller than it is long, that is what errors come from.
   const float rounding = tables.scale * std::sqrt(static_cast<float>(tables.count) / 12.0f);
-  const float row_margin = kRowErrors * state.row_error;
+  const float allowed = errors_allowed(wanted), row_margin = allowed * state.row_error;
 
   // Lists in which something passes, where that is not in all.
   std::size_t count = state.centroids.count();
@@ -222,7 +223,7 @@ void DiskIndex::probe(const QueryView& query, std::size_t k, std::size_t wanted,
   };
   const auto margin_of = [&](float width, float distance) {
     const float compared = product ? length : std::sqrt(std::max(distance / part, 0.0f));
-    const float margin = kErrors * width * (state.error * compared + rounding);
+    const float margin = std::max(allowed, 2.0f) * width * (state.error * compared + rounding);
     return std::isfinite(margin) ? margin : std::numeric_limits<float>::max();
   };
   const auto scan_list = [&](Candidate list, const std::byte* bytes) {
@@ -268,7 +269,7 @@ void DiskIndex::probe(const QueryView& query, std::size_t k, std::size_t wanted,
         lists.scan(list.slot(), kNoList, tables, list.distance(), bound, scan_block, [&](Slot slot, float) {
           if (!accept(slot) || !seen.insert(slot)) return;
           const float distance = score_row(exact, form, fresh_.row(slot));
-          waiting.push_back({distance, 0, slot});
+          waiting.push_back({distance, row_margin, slot});
           s.nearest.push(Candidate(distance, slot));
         });
   };
@@ -347,8 +348,8 @@ bool DiskIndex::search_one(const QueryView& query, const SearchRequest& request,
   if (request.plan == Plan::automatic && passing != nullptr) {
     // In reads: those of the vectors that pass, or of the lists that it takes to find k of them, and of what is near.
     const double share = static_cast<double>(filter.count) / static_cast<double>(table_.live());
-    const double walk = std::min(static_cast<double>(wanted) / share, static_cast<double>(count)) +
-                        static_cast<double>(k) * kReadEach;
+    const double walk =
+        std::min(static_cast<double>(wanted) / share, static_cast<double>(count)) + static_cast<double>(k) * kReadEach;
     report.scan_cost = kRead * static_cast<double>(filter.count);
     report.walk_cost = kRead * walk;
     scan = scan || report.scan_cost <= report.walk_cost;
