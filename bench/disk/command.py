@@ -40,6 +40,8 @@ def run(args: argparse.Namespace) -> int:
 def _measure(args: argparse.Namespace) -> tuple[list[DiskRecord], dict[str, str]]:
     if args.dataset is not None and args.synthetic is not None:
         raise ValueError("--dataset and --synthetic name two data sets; give one of them")
+    if args.warm < 0:
+        raise ValueError(f"--warm must be 0 or more, not {args.warm}")
     pythons = dict(_pair(text) for text in args.python)
     names = DISK if args.peers in (None, "all") else args.peers.split(",")
     peers, skipped = select(list(names), pythons)
@@ -58,7 +60,7 @@ def _measure(args: argparse.Namespace) -> tuple[list[DiskRecord], dict[str, str]
         runs=_positive(args.runs, "--runs"),
         sweep=args.sweep,
         grids=json.loads(args.grid.read_text()) if args.grid else {},
-        queries=args.queries,
+        queries=None if args.queries is None else _positive(args.queries, "--queries"),
         warm=args.warm,
         seconds=_positive(30.0 if args.seconds is None else args.seconds, "--seconds"),
         build_memory=int(_positive(args.build_memory, "--build-memory") * 2**30),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -54,7 +55,8 @@ def plot(records: Sequence[DiskRecord], path: Path, title: str) -> None:
     for axes, (label, attribute) in zip(figure.subplots(1, len(panels)), panels.items(), strict=True):
         for number, (name, group) in enumerate(sorted(report.grouped(records, by_build=False).items())):
             front = report.front(group)
-            values = [getattr(record, attribute) for record in front]
+            # On a logarithmic scale nothing read has no place, as what is not known.
+            values = [getattr(record, attribute) or math.nan for record in front]
             marker = "os^Dv*Pph"[number % 9]
             axes.plot([r.recall for r in front], values, marker=marker, markersize=4, label=name)
         axes.set(xlabel=f"recall@{records[0].k}", ylabel=label, yscale="log")
