@@ -8,12 +8,12 @@ from collections.abc import Iterable, Mapping
 from ...peers import Entry, select_from
 from ...sweeps import Params, Sweep, Sweeps, grid
 
-_FEW = [16, 32, 64, 128]
+_FEW, _FEW_LISTS = [16, 32, 64, 128], [4, 16, 64, 128]
 _EFFORTS = [10, 16, 24, 32, 48, 64, 96, 128, 192, 256]
-_LISTS = [4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256]
+_LISTS = [1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256]
 
 POSTING_LISTS: Sweeps = {
-    "quick": Sweep(grid(list_size=[128]), grid(nprobe=_FEW)),
+    "quick": Sweep(grid(list_size=[128]), grid(nprobe=_FEW_LISTS)),
     "default": Sweep(grid(list_size=[128]), grid(nprobe=_LISTS)),
     "full": Sweep(grid(list_size=[64, 128, 256], replicas=[1, 2, 3]), grid(nprobe=_LISTS)),
 }
@@ -33,7 +33,7 @@ ZVEC: Sweeps = {
 def _ivf(effort: str, build: Params) -> Sweeps:
     builds = [{"lists_per_root": 4, **build}]
     return {
-        "quick": Sweep(builds, grid(**{effort: [10], "nprobe": _FEW})),
+        "quick": Sweep(builds, grid(**{effort: [10], "nprobe": _FEW_LISTS})),
         "default": Sweep(builds, grid(**{effort: [4, 16], "nprobe": _LISTS})),
         "full": Sweep(builds, grid(**{effort: [2, 4, 8, 16, 32], "nprobe": _LISTS})),
     }

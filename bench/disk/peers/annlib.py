@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -16,8 +16,11 @@ from .base import DiskPeer
 class DiskSPANN(DiskPeer):
     """SPANNIndex; what the memory leaves beside centroids and tables is its cache."""
 
+    # Any for as long as there are posting lists in memory only.
+    _class: ClassVar[Any] = annlib.SPANNIndex
+
     def build(self, progress: Callable[[int, int], None]) -> None:
-        self._library.build(
+        self._class.build(
             self.folder / "index",
             self.rows.path,
             metric=self.metric,
@@ -25,21 +28,18 @@ class DiskSPANN(DiskPeer):
             threads=self.threads,
             progress=progress,
             **self.params,
-        )
-
-    @property
-    def _library(self) -> Any:
-        return annlib.SPANNIndex
+        ).close()
 
     def open(self, threads: int) -> None:
-        self._reads = 0
-        with self._library.open(self.folder / "index", cache=0) as index:
+        with self._open(0) as index:
             needed = index.stats()["memory_bytes"]
-        self._index = self._library.open(self.folder / "index", cache=max(0, self.memory - needed))
+        self._index = self._open(max(0, self.memory - needed))
+
+    def _open(self, cache: int) -> Any:
+        return self._class.open(self.folder / "index", cache=cache, read_only=True)
 
     def close(self) -> None:
         self._index.close()
-        del self._index
 
     def set_search(self, **params: Any) -> None:
         self._effort = params
@@ -48,9 +48,7 @@ class DiskSPANN(DiskPeer):
         return np.asarray(self.search(query[None], k, 1)[0])
 
     def search(self, queries: Array, k: int, threads: int) -> Array:
-        found = self._index.search(queries, k, threads=threads, **self._effort)
-        self._reads += found.stats["reads"]
-        return np.asarray(found.ids)
+        return np.asarray(self._index.search(queries, k, threads=threads, **self._effort).ids)
 
     def reads(self) -> int | None:
-        return self._reads
+        return int(self._index.stats()["reads"])

@@ -11,7 +11,7 @@ import numpy as np
 from ...peers.base import Array
 from .base import DiskPeer
 
-# For building and opening; with one, opening takes no queries afterwards.
+# Version 0.7 never ends opening an index for a single thread.
 _FEWEST_THREADS = 2
 _NO_CACHE = 0
 
