@@ -23,9 +23,6 @@ class Exact(DiskPeer):
         self._read = 0
         self._copy = np.load(self.folder / "rows.npy")
 
-    def close(self) -> None:
-        del self._copy
-
     def set_search(self, **params: Any) -> None:
         self._keep = params["keep"]
 
@@ -51,13 +48,11 @@ class Holding(Exact):
         super().open(threads)
         self._held = np.ones(8 << 20)
 
-    def close(self) -> None:
-        super().close()
-        del self._held
 
+class Failing(Exact):
+    """Raises at its second setting."""
 
-class Dying(Exact):
-    """Cannot be opened again."""
-
-    def close(self) -> None:
-        raise OSError("no way back")
+    def set_search(self, **params: Any) -> None:
+        super().set_search(**params)
+        if self._keep == 10:
+            raise ValueError("too many")

@@ -174,9 +174,9 @@ def test_little_time_asks_fewer_queries(small: data.DiskData) -> None:
 
 @pytest.mark.usefixtures("fake_peers")
 def test_a_peer_that_fails_is_named_and_the_others_go_on(small: data.DiskData) -> None:
-    outcome = run(small, {"dying": entry("Dying"), "exact": entry("Exact")})
+    outcome = run(small, {"failing": entry("Failing"), "exact": entry("Exact")})
     assert {record.peer for record in outcome.records} == {"exact"}
-    assert outcome.failures == {"dying memory=0.25": "visit: OSError: no way back"}
+    assert outcome.failures == {"failing memory=0.25": "visit: ValueError: too many"}
 
 
 def test_half_of_the_queries_are_asked_at_least(small: data.DiskData) -> None:

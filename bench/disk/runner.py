@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -112,52 +112,45 @@ def run(plan: Plan) -> Outcome:
             _Index(name, share, limit, build, search)
             for name, build, search in settings(plan.entries, plan.peers, plan.sweep, plan.grids)
         ]
-        with contextlib.ExitStack() as stack:
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-            live: list[tuple[_Index, Worker]] = []
-            for number, index in enumerate(indexes):
-                with failures_of(outcome.failures, index.name):
-                    _build(plan, index, folder / f"build-{number}.log")
-                    log = folder / f"{number}.log"
-                    worker = Worker(log, max(plan.search_threads), _MODULE, plan.pythons.get(index.peer))
-                    live.append((index, stack.enter_context(worker)))
-                    _take(plan, index, worker)
-                    file, asked = os.fspath(plan.data.queries.resolve()), plan.asked
-                    worker.request("load", plan.timeout, queries=file, asked=asked, warm=plan.warm)
+        with tempfile.TemporaryDirectory() as folder:
+            for index in indexes:
+                with failures_of(outcome.failures, index.name), _worker(plan, index, folder) as worker:
+                    _build(plan, index, worker)
             for turn in range(plan.runs):
-                for index, worker in live:
+                for index in indexes:
                     if index.name not in outcome.failures:
                         with failures_of(outcome.failures, index.name):
-                            _round(plan, limits, index, worker, folder / "visit.npz", turn)
+                            _round(plan, limits, index, folder, turn)
         for index in indexes:
             outcome.records += [r for r in index.records.values() if r.run_count == plan.runs]
     return outcome
 
 
-def _take(plan: Plan, index: _Index, worker: Worker) -> None:
-    worker.request(
-        "take",
-        plan.timeout,
-        name=index.peer,
-        entry={**asdict(plan.entries[index.peer]), "sweeps": {}},
-        params=index.build,
-        metric=plan.data.dataset.metric,
-        rows=os.fspath(plan.data.rows.path.resolve()),
-        folder=os.fspath(plan.data.rows.path.parent.resolve()),
-        memory=index.limit,
-        build_memory=plan.build_memory,
-        threads=plan.threads,
-    )
+@contextlib.contextmanager
+def _worker(plan: Plan, index: _Index, folder: str) -> Iterator[Worker]:
+    """A process that knows where the index is, and has nothing of it yet."""
+    log, python = Path(folder, "worker.log"), plan.pythons.get(index.peer)
+    with Worker(log, max(plan.threads, *plan.search_threads), _MODULE, python) as worker:
+        worker.request(
+            "take",
+            plan.timeout,
+            name=index.peer,
+            entry={**asdict(plan.entries[index.peer]), "sweeps": {}},
+            params=index.build,
+            metric=plan.data.dataset.metric,
+            rows=os.fspath(plan.data.rows.path.resolve()),
+            folder=os.fspath(plan.data.rows.path.parent.resolve()),
+            memory=index.limit,
+            build_memory=plan.build_memory,
+            threads=plan.threads,
+        )
+        yield worker
 
 
-def _build(plan: Plan, index: _Index, log: Path) -> None:
-    """Build in a process that ends with it, and make the records."""
+def _build(plan: Plan, index: _Index, worker: Worker) -> None:
+    """Have the index built, unless it is there, and make its records."""
     count = plan.data.rows.count
-    with (
-        reporter(plan.progress, count, f"build {index.name}") as report,
-        Worker(log, plan.threads, _MODULE, plan.pythons.get(index.peer)) as worker,
-    ):
-        _take(plan, index, worker)
+    with reporter(plan.progress, count, f"build {index.name}") as report:
         built = worker.request(
             "build", plan.timeout, lambda done, total: report(done * count // max(1, total))
         )
@@ -180,19 +173,25 @@ def _build(plan: Plan, index: _Index, log: Path) -> None:
             )
 
 
-def _round(plan: Plan, limits: metrics.Array, index: _Index, worker: Worker, out: Path, turn: int) -> None:
+def _round(plan: Plan, limits: metrics.Array, index: _Index, folder: str, turn: int) -> None:
+    """Visit every setting once, each in a process that has never held anything of the index."""
+    out = Path(folder, "visit.npz")
     what = f"search {index.name} {turn + 1}/{plan.runs}"
     with reporter(plan.progress, len(index.records), what) as report:
         for done, ((number, threads), record) in enumerate(index.records.items()):
-            figures = worker.request(
-                "visit",
-                plan.timeout,
-                search=index.search[number],
-                k=plan.k,
-                threads=threads,
-                seconds=plan.seconds,
-                out=os.fspath(out),
-            )
+            with _worker(plan, index, folder) as worker:
+                figures = worker.request(
+                    "visit",
+                    plan.timeout,
+                    queries=os.fspath(plan.data.queries.resolve()),
+                    asked=plan.asked,
+                    warm=plan.warm,
+                    search=index.search[number],
+                    k=plan.k,
+                    threads=threads,
+                    seconds=plan.seconds,
+                    out=os.fspath(out),
+                )
             with np.load(out) as arrays:
                 record.visited(plan.data.dataset, limits, arrays, figures)
             report(done + 1)

@@ -71,7 +71,6 @@ class DiskMeasurement:
         self._kept = Path(folder, f"{name}-{digest}")
         self._peer = cls(metric, Rows(Path(rows)), self._kept, memory, build_memory, threads, given)
         self._threads = threads
-        self._opened = False
 
     def build(self, report: Report) -> Params:
         """Build the index, or find it built: what that took, and the bytes of its files."""
@@ -98,43 +97,46 @@ class DiskMeasurement:
             os.replace(part, self._kept)
         return cast("Params", json.loads(account.read_text()))
 
-    def load(self, report: Report, *, queries: str, asked: int, warm: int) -> None:
-        """Read the queries: those that are `asked`, and some others that warm caches up."""
-        vectors = np.load(queries)
-        self._queries, self._warm = vectors[:asked], vectors[asked : asked + warm]
-        self._baseline = restart_peak()
-
     def visit(
-        self, report: Report, *, search: Params, k: int, threads: int, seconds: float, out: str
+        self,
+        report: Report,
+        *,
+        queries: str,
+        asked: int,
+        warm: int,
+        search: Params,
+        k: int,
+        threads: int,
+        seconds: float,
+        out: str,
     ) -> Params:
         """Open the index with nothing of it in memory and ask every query once; `out` takes neighbours and times.
 
-        On one thread, one query a call for about `seconds` at most: answers are then of the first queries. On more,
-        all in one call. What was read is the mean of a query, ``memory_bytes`` the growth of this process from
-        before the first opening to its peak; the queries that warm up count for neither reads nor times.
+        The first `asked` queries of the file count; before them come `warm` others, for caches. On one thread, one
+        query a call for about `seconds` at most: answers are then of the first queries. On more, all in one call.
+        What was read is the mean of a query, ``memory_bytes`` the growth of this process to its peak.
         """
+        vectors = np.load(queries)
+        counted, others = vectors[:asked], vectors[asked : asked + warm]
         peer = self._peer
-        if self._opened:
-            peer.close()
         host.drop_page_cache(self._kept)
-        restart_peak()
+        baseline = restart_peak()
         with thread_limit(threads):
             peer.open(threads)
-            self._opened = True
             peer.set_search(**search)
-            for query in self._warm:
+            for query in others:
                 peer.search_one(query, k)
             before = self._counts()
             cpu, start = time.process_time(), time.perf_counter()
             if threads == 1:
-                found = one_by_one(peer.search_one, ((query, k) for query in self._queries), k, seconds)
+                found = one_by_one(peer.search_one, ((query, k) for query in counted), k, seconds)
             else:
-                found = together(peer.search, (self._queries, k, threads), k)
+                found = together(peer.search, (counted, k, threads), k)
             cores = (time.process_time() - cpu) / (time.perf_counter() - start)
             after = self._counts()
         neighbors, times = found
         np.savez(out, neighbors=neighbors, times=times)
-        memory = max(0, peak_bytes() - self._baseline)
+        memory = max(0, peak_bytes() - baseline)
         return {"cores": cores, "memory_bytes": memory, **after.since(before, len(times))}
 
     def _counts(self) -> Counts:

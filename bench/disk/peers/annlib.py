@@ -38,9 +38,6 @@ class DiskSPANN(DiskPeer):
     def _open(self, cache: int) -> Any:
         return self._class.open(self.folder / "index", cache=cache, read_only=True)
 
-    def close(self) -> None:
-        self._index.close()
-
     def set_search(self, **params: Any) -> None:
         self._effort = params
 

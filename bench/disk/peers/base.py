@@ -1,4 +1,4 @@
-"""What the harness asks of an index on disk: build in one process, be opened and searched in another."""
+"""What the harness asks of an index on disk: build in one process, be opened and searched in others."""
 
 from __future__ import annotations
 
@@ -57,11 +57,7 @@ class DiskPeer(ABC):
 
     @abstractmethod
     def open(self, threads: int) -> None:
-        """Be ready for searches by so many threads, within the memory that may be held."""
-
-    @abstractmethod
-    def close(self) -> None:
-        """Give back what :meth:`open` took, mappings of files among it."""
+        """Be ready for searches by so many threads, within the memory that may be held. Once a process."""
 
     @abstractmethod
     def set_search(self, **params: Any) -> None:

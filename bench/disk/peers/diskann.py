@@ -48,9 +48,6 @@ class DiskANN(DiskPeer):
             cache_mechanism=_NO_CACHE,
         )
 
-    def close(self) -> None:
-        del self._index
-
     def set_search(self, **params: Any) -> None:
         self._effort = params
 

@@ -45,9 +45,6 @@ class FaissOnDisk(DiskPeer):
         self._vectors = faiss.read_index(str(self.folder / "vectors"), faiss.IO_FLAG_MMAP_IFC)
         self._index = faiss.IndexRefine(self._lists, self._vectors)
 
-    def close(self) -> None:
-        del self._index, self._lists, self._vectors
-
     def set_search(self, **params: Any) -> None:
         inner = faiss.SearchParametersIVF(nprobe=params["nprobe"])
         self._effort = faiss.IndexRefineSearchParameters(k_factor=params["k_factor"], base_index_params=inner)

@@ -47,9 +47,6 @@ class LanceDB(DiskPeer):
         session = lancedb.Session(index_cache_size_bytes=self.memory, metadata_cache_size_bytes=self.memory)
         self._table = lancedb.connect(self.folder, session=session).open_table("rows")
 
-    def close(self) -> None:
-        del self._table
-
     def set_search(self, **params: Any) -> None:
         self._effort = params
 

@@ -48,16 +48,10 @@ class Zvec(DiskPeer):
         zvec.init(query_threads=query_threads, optimize_threads=self.threads, log_level=zvec.LogLevel.ERROR)
 
     def open(self, threads: int) -> None:
-        if not hasattr(self, "_started"):
-            self._start(threads)
-            self._started = True
+        self._start(threads)
         self._table = zvec.open(
             str(self.folder / "rows"), zvec.CollectionOption(read_only=True, enable_mmap=False)
         )
-
-    def close(self) -> None:
-        self._table.close()
-        del self._table
 
     def set_search(self, **params: Any) -> None:
         self._effort = zvec.DiskAnnQueryParam(list_size=params["list_size"])
