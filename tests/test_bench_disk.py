@@ -264,7 +264,7 @@ def record(peer: str, recall: float, qps: float, **figures: Any) -> results.Disk
 def test_table_interpolates_and_shows_what_is_read() -> None:
     records = [
         record("annlib", 0.8, 4000.0),
-        record("annlib", 0.9, 1000.0, reads=4.0),
+        record("annlib", 0.9, 1000.0, reads=4.0, read_bytes=0.0, p99_ms=2.0),
         record("annlib", 1.0, 10.0, reads=8.5, read_bytes=34816.0, p99_ms=3.0, memory_bytes=2_000_000),
         record("other", 0.95, 50.0),
     ]
@@ -274,9 +274,19 @@ def test_table_interpolates_and_shows_what_is_read() -> None:
     own, other = (dict(zip(columns, row, strict=True)) for row in rows)
     assert (own["QPS@0.90"], own["QPS@0.95"]) == (1000.0, pytest.approx(100.0))
     assert own["ratio@0.95"] == pytest.approx(2.0) and other["QPS@0.99"] is None
-    assert (own["reads"], own["KB read"], own["p99 ms"], own["memory MB"]) == (8.5, 34.816, 3.0, 2.0)
+    assert own["memory MB"] == 2.0
     assert (own["limit MB"], own["disk MB"], own["build s"], own["build peak MB"]) == (1.0, 5.0, 60.0, 7.0)
-    assert (other["reads"], other["device reads"], other["KB read"]) == (None, None, None)
+    columns, rows = report.reading(group)
+    lines = [dict(zip(columns, row, strict=True)) for row in rows]
+    assert [(line["index"], line["recall"]) for line in lines] == [
+        (name, target) for name in ("annlib", "other") for target in (0.90, 0.95, 0.99)
+    ]
+    exact, half, _, _, above, missed = lines
+    assert (exact["QPS"], exact["reads"], exact["KB read"], exact["p99 ms"]) == (1000.0, 4.0, 0.0, 2.0)
+    assert half["QPS"] == pytest.approx(100.0) and half["p99 ms"] == pytest.approx(2.5)
+    assert (half["reads"], half["KB read"]) == (pytest.approx(6.25), pytest.approx(17.408))
+    assert (above["QPS"], above["reads"]) == (50.0, None)
+    assert (missed["QPS"], missed["p99 ms"]) == (None, None)
 
 
 @pytest.mark.usefixtures("fake_peers")

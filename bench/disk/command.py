@@ -29,6 +29,7 @@ def run(args: argparse.Namespace) -> int:
         records, failures = _measure(args)
     for title, group in report.groups(records).items():
         print_table(*report.table(group, args.ratio_to), title)
+        print_table(*report.reading(group), "a query")
         first = group[0]
         name = first.dataset.partition("/")[0]
         path = args.out / f"{name}-k{first.k}-disk-{first.memory_share:g}-{first.threads}.png"

@@ -1,4 +1,4 @@
-"""What is shown of indexes on disk: QPS at fixed recalls, what is read and held, and a plot."""
+"""What is shown of indexes on disk: QPS, latency and reads at fixed recalls, what they take, and a plot."""
 
 from __future__ import annotations
 
@@ -6,16 +6,15 @@ import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from .. import report
+from .. import metrics, report
 from ..report import Cell, Figures
 from .results import DiskRecord
 
-_AT_RECALL: Figures[DiskRecord] = {
-    "mean ms": lambda record: record.mean_ms,
+_AT_RECALL: Figures[DiskRecord] = {"memory MB": lambda record: record.memory_bytes / 1e6}
+_READ: Figures[DiskRecord] = {
     "reads": lambda record: record.reads,
     "device reads": lambda record: record.device_reads,
     "KB read": lambda record: None if record.read_bytes is None else record.read_bytes / 1e3,
-    "memory MB": lambda record: record.memory_bytes / 1e6,
 }
 _OF_INDEX: Figures[DiskRecord] = {
     "limit MB": lambda record: record.memory_limit / 1e6,
@@ -37,8 +36,33 @@ def groups(records: Iterable[DiskRecord]) -> dict[str, list[DiskRecord]]:
 
 
 def table(records: Sequence[DiskRecord], ratio_to: str | None = None) -> tuple[list[str], list[list[Cell]]]:
-    """Columns and rows as of :func:`..report.table`; reads are those of a query."""
+    """Columns and rows as of :func:`..report.table`: how fast indexes are, and what they take."""
     return report.table(records, ratio_to, _AT_RECALL, _OF_INDEX)
+
+
+def reading(records: Sequence[DiskRecord]) -> tuple[list[str], list[list[Cell]]]:
+    """Columns and rows, one row an index and recall: latency, and what a query reads.
+
+    Between two settings they lie on a line, as QPS does in (recall, log QPS).
+    """
+    figures = _READ if records[0].mode == "batch" else {**report.LATENCIES, **_READ}
+    rows = []
+    for name, group in report.grouped(records, by_build=True).items():
+        front = report.front(group)
+        for target in report.TARGETS:
+            row: list[Cell] = [name, target, metrics.qps_at(report.points(front), target)]
+            found = metrics.between([record.recall for record in front], target)
+            for figure in figures.values():
+                ends = [figure(front[at]) for at in found[:2]] if found else [None, None]
+                row.append(_mixed(ends[0], ends[1], found[2] if found else 0.0))
+            rows.append(row)
+    return ["index", "recall", "QPS", *figures], rows
+
+
+def _mixed(low: Cell, high: Cell, share: float) -> float | None:
+    if not isinstance(low, int | float) or not isinstance(high, int | float):
+        return None
+    return (1 - share) * low + share * high
 
 
 def plot(records: Sequence[DiskRecord], path: Path, title: str) -> None:
