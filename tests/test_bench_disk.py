@@ -12,7 +12,6 @@ import pytest
 
 pytest.importorskip("h5py", reason="the harness reads and writes HDF5")
 
-import annlib
 from annlib import cli, datasets
 from annlib_bench import metrics
 from annlib_bench.disk import data, host, report, results, runner
@@ -221,8 +220,6 @@ def most(name: str) -> dict[str, Any]:
 def test_every_installed_peer(name: str, small: data.DiskData) -> None:
     if not DISK[name].installed:
         pytest.skip(f"{DISK[name].requires} is not installed")
-    if name == "annlib" and not hasattr(annlib.SPANNIndex, "open"):
-        pytest.skip("posting lists are in memory only")
     outcome = run(small, {name: DISK[name]}, search_threads=(1, 2), runs=1, warm=5, grids=most(name))
     assert not outcome.failures
     single, several = (record.recall for record in outcome.records)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -16,11 +16,8 @@ from .base import DiskPeer
 class DiskSPANN(DiskPeer):
     """SPANNIndex; what the memory leaves beside centroids and tables is its cache."""
 
-    # Any for as long as there are posting lists in memory only.
-    _class: ClassVar[Any] = annlib.SPANNIndex
-
     def build(self, progress: Callable[[int, int], None]) -> None:
-        self._class.build(
+        index: Any = annlib.SPANNIndex.build(
             self.folder / "index",
             self.rows.path,
             metric=self.metric,
@@ -28,15 +25,14 @@ class DiskSPANN(DiskPeer):
             threads=self.threads,
             progress=progress,
             **self.params,
-        ).close()
+        )
+        index.close()
 
     def open(self, threads: int) -> None:
-        with self._open(0) as index:
+        path = self.folder / "index"
+        with annlib.SPANNIndex.open(path, cache=0, read_only=True) as index:
             needed = index.stats()["memory_bytes"]
-        self._index = self._open(max(0, self.memory - needed))
-
-    def _open(self, cache: int) -> Any:
-        return self._class.open(self.folder / "index", cache=cache, read_only=True)
+        self._index = annlib.SPANNIndex.open(path, cache=max(0, self.memory - needed), read_only=True)
 
     def set_search(self, **params: Any) -> None:
         self._effort = params
