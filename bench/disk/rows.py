@@ -33,7 +33,7 @@ class Rows:
             file.seek(self._start)
             for start in range(0, self.count, size):
                 count = min(size, self.count - start)
-                yield np.fromfile(file, np.float32, count * self.dim).reshape(count, self.dim)
+                yield np.fromfile(file, "<f4", count * self.dim).reshape(count, self.dim)
 
     def sample(self, count: int) -> Array:
         """Different rows, `count` or all, the same at every call, in the file's order."""
