@@ -22,6 +22,12 @@ _START = (
     "import importlib, json, sys; sys.path[:] = json.loads(sys.argv[1]); "
     "importlib.import_module(sys.argv[2]).main()"
 )
+# In another interpreter packages are its own, and this one is brought along.
+_START_ELSEWHERE = (
+    "import importlib, sys; from importlib import util; name, file, module = sys.argv[1:]; "
+    "spec = util.spec_from_file_location(name, file); sys.modules[name] = util.module_from_spec(spec); "
+    "spec.loader.exec_module(sys.modules[name]); importlib.import_module(module).main()"
+)
 
 
 class WorkerError(RuntimeError):
@@ -39,14 +45,23 @@ class Worker:
         Threads that OpenMP and BLAS start with.
     module : str
         Whose ``main`` the process runs.
+    python : path, optional
+        Another interpreter for it; the module may then need nothing but what that one has.
     """
 
-    def __init__(self, log: Path, threads: int, module: str = f"{__package__}.worker") -> None:
+    def __init__(
+        self, log: Path, threads: int, module: str = f"{__package__}.worker", python: str | None = None
+    ) -> None:
         pins = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
         self._log = log
+        if python is None:
+            command = [sys.executable, "-c", _START, json.dumps(sys.path), module]
+        else:
+            package = os.fspath(Path(__file__).with_name("__init__.py"))
+            command = [python, "-I", "-c", _START_ELSEWHERE, __package__, package, module]
         with open(log, "wb") as stderr:
             self._process = subprocess.Popen(
-                [sys.executable, "-c", _START, json.dumps(sys.path), module],
+                command,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=stderr,

@@ -14,6 +14,7 @@ from annlib import datasets
 from annlib._progress import bar_is_seen
 from annlib._tables import print_table
 
+from .disk.peers import DISK
 from .filtered.peers import FILTERED
 from .peers import PEERS, Entry, select
 
@@ -31,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--peers",
         help=f"comma-separated, or all: {', '.join(PEERS)} (default: {DEFAULT_PEERS}); "
-        f"with --filtered {', '.join(FILTERED)} (default: all)",
+        f"with --filtered {', '.join(FILTERED)}, with --disk {', '.join(DISK)} (default for both: all)",
     )
     add("--k", type=int, default=10, help="neighbours (default: %(default)s)")
     add("--out", type=Path, default=Path("results"), metavar="DIR", help="(default: %(default)s)")
@@ -40,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         default=Path("data"),
         metavar="DIR",
-        help="of downloads, and of workloads and indexes of --filtered (default: %(default)s)",
+        help="of downloads, and of what --filtered and --disk keep (default: %(default)s)",
     )
     add("--runs", type=int, default=3, help="rounds, of which the best counts (default: %(default)s)")
     add("--sweep", choices=("quick", "default", "full"), default="default", help="(default: %(default)s)")
@@ -86,12 +87,49 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="in their place, N queries with 100 different predicates in one call (default: 10000)",
     )
-    filtered(
+    _add_disk_arguments(parser)
+    parser.add_argument(
         "--seconds",
         type=float,
-        default=3.0,
         metavar="S",
-        help="a library may spend on a bucket; it is asked fewer queries if it needs longer (default: %(default)s)",
+        help="a library may spend on a bucket of --filtered (default: 3) or a setting of --disk (default: 30); "
+        "it is asked fewer queries if it needs longer",
+    )
+
+
+def _add_disk_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group(
+        "indexes on disk", "of the options above --mode, --interleave and --native-dtype are of no use here"
+    ).add_argument
+    add("--disk", action="store_true", help="indexes on disk, searched with little memory")
+    add("--synthetic", type=int, metavar="N", help="in place of a data set, N clustered rows of 128 float32")
+    add(
+        "--memory",
+        default="0.1,0.25",
+        metavar="SHARES",
+        help="of the vectors' bytes, that may be held in memory (default: %(default)s)",
+    )
+    add("--search-threads", default="1,2", metavar="NUMBERS", help="(default: %(default)s)")
+    add(
+        "--warm",
+        type=int,
+        default=500,
+        metavar="N",
+        help="other queries asked before those that are timed (default: %(default)s)",
+    )
+    add(
+        "--build-memory",
+        type=float,
+        default=4.0,
+        metavar="GIB",
+        help="that a build may hold, for libraries that can keep to that (default: %(default)s)",
+    )
+    add(
+        "--python",
+        action="append",
+        default=[],
+        metavar="PEER=PATH",
+        help="an interpreter for a peer that needs its own, with that library and numpy installed",
     )
 
 
@@ -106,6 +144,10 @@ def run(args: argparse.Namespace) -> int:
         from .filtered import command as filtered
 
         return filtered.run(args)
+    if args.disk:
+        from .disk import command as disk
+
+        return disk.run(args)
     from . import report, results
 
     if args.source is not None:

@@ -86,12 +86,24 @@ def qps_at(points: Sequence[Point], target: float) -> float | None:
     None where no point reaches the target. Where all exceed it, the fastest of them: nothing is extrapolated.
     """
     front = pareto(points)
-    above = next((i for i, (reached, _) in enumerate(front) if reached >= target), None)
-    if above is None:
+    found = between([reached for reached, _ in front], target)
+    if found is None:
         return None
-    high = front[above]
-    if above == 0 or high[0] == target:
-        return high[1]
-    low = front[above - 1]
-    share = (target - low[0]) / (high[0] - low[0])
-    return math.exp((1 - share) * math.log(low[1]) + share * math.log(high[1]))
+    low, high, share = found
+    if low == high:
+        return front[high][1]
+    return math.exp((1 - share) * math.log(front[low][1]) + share * math.log(front[high][1]))
+
+
+def between(recalls: Sequence[float], target: float) -> tuple[int, int, float] | None:
+    """Which two of rising recalls a target lies between, and at what share of the way from the first to the second.
+
+    None where none reaches it. Twice the same one where it is the target, or where all exceed that.
+    """
+    high = next((i for i, reached in enumerate(recalls) if reached >= target), None)
+    if high is None:
+        return None
+    if high == 0 or recalls[high] == target:
+        return high, high, 0.0
+    low = high - 1
+    return low, high, (target - recalls[low]) / (recalls[high] - recalls[low])

@@ -94,11 +94,9 @@ def run(plan: Plan) -> Outcome:
     queries = min(plan.queries or len(dataset.test), len(dataset.test))
     if not 1 <= plan.k <= dataset.neighbors.shape[1]:
         raise ValueError(f"k must be 1 to {dataset.neighbors.shape[1]} for {dataset.name}, not {plan.k}")
-    if unused := set(plan.grids) - set(plan.peers):
-        raise ValueError(f"grids for {sorted(unused)}, which are not among the peers {list(plan.peers)}")
     limits = metrics.thresholds(dataset, queries, plan.k)
     outcome = Outcome()
-    indexes = list(_indexes(plan))
+    indexes = [_Index(*one) for one in settings(plan.entries, plan.peers, plan.sweep, plan.grids)]
     for group in [indexes] if plan.interleave else [[index] for index in indexes]:
         with contextlib.ExitStack() as stack:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -117,14 +115,25 @@ def run(plan: Plan) -> Outcome:
     return outcome
 
 
-def _indexes(plan: Plan) -> Iterator[_Index]:
-    for name in plan.peers:
-        sweeps = plan.entries[name].sweeps
-        if plan.sweep not in sweeps:
-            raise ValueError(f"unknown sweep {plan.sweep!r}; there are {', '.join(sweeps)}")
-        own, sweep = plan.grids.get(name, {}), sweeps[plan.sweep]
-        for build in own.get("build", sweep.build):
-            yield _Index(name, dict(build), [dict(setting) for setting in own.get("search", sweep.search)])
+def settings(
+    entries: Mapping[str, Entry],
+    peers: Sequence[str],
+    sweep: str,
+    grids: Mapping[str, Mapping[str, list[Params]]],
+) -> Iterator[tuple[str, Params, list[Params]]]:
+    """Every index of the peers: its peer, build and search parameters, by the sweep or what `grids` has in its place.
+
+    Raises ValueError for an unknown sweep, and for grids of other peers.
+    """
+    if unused := set(grids) - set(peers):
+        raise ValueError(f"grids for {sorted(unused)}, which are not among the peers {list(peers)}")
+    for name in peers:
+        sweeps = entries[name].sweeps
+        if sweep not in sweeps:
+            raise ValueError(f"unknown sweep {sweep!r}; there are {', '.join(sweeps)}")
+        own, standard = grids.get(name, {}), sweeps[sweep]
+        for build in own.get("build", standard.build):
+            yield name, dict(build), [dict(setting) for setting in own.get("search", standard.search)]
 
 
 @contextlib.contextmanager

@@ -1,24 +1,10 @@
-"""The process in which one index of one library is built and measured.
-
-Started by :mod:`.client`. Requests come as lines of JSON on standard input, ``{"op": ..., ...}``; every one
-is answered by any number of ``{"progress": [done, total]}`` and one ``{"result": ...}`` or ``{"error": ...}``
-line on standard output. What the library itself prints goes to standard error.
-"""
+"""The process in which one index of one library is built and measured; requests as in :mod:`.process`."""
 
 from __future__ import annotations
 
-import contextlib
 import gc
-import importlib.metadata
-import json
-import math
-import os
-import resource
-import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -26,9 +12,17 @@ from annlib.datasets import read_hdf5
 
 from .peers import Entry
 from .peers.base import Array, Peer, unit
+from .process import (
+    Report,
+    one_by_one,
+    peak_bytes,
+    restart_peak,
+    serve,
+    thread_limit,
+    together,
+    version,
+)
 from .sweeps import Params
-
-Report = Callable[[int, int], None]
 
 
 class Measurement:
@@ -59,12 +53,12 @@ class Measurement:
             _as_taken(cls, v, data.metric, native) for v in (data.train, data.test[:queries])
         )
         del data
-        baseline = _restart_peak()
+        baseline = restart_peak()
         with thread_limit(threads):
             start = time.perf_counter()
             self.construct(train, report)
             seconds = time.perf_counter() - start
-        peak = _peak_bytes() - baseline
+        peak = peak_bytes() - baseline
         del train
         gc.collect()
         return {
@@ -113,44 +107,6 @@ class Measurement:
         return together(self.peer.search, (self.queries, k), k)
 
 
-def one_by_one(
-    search: Callable[..., Array], arguments: Iterable[tuple[Any, ...]], k: int, seconds: float = math.inf
-) -> tuple[Array, Array]:
-    """One query a call, as ann-benchmarks measures: row numbers (q, k), and seconds of every call.
-
-    Ends with the query during which `seconds` are over.
-    """
-    clock = time.perf_counter
-    found, times = [], []
-    end = clock() + seconds
-    for query in arguments:
-        start = clock()
-        ids = search(*query)
-        stop = clock()
-        times.append(stop - start)
-        found.append(ids)
-        if stop > end:
-            break
-    return padded(found, k), np.array(times)
-
-
-def together(
-    search: Callable[..., Sequence[Array] | Array], arguments: tuple[Any, ...], k: int
-) -> tuple[Array, Array]:
-    """All queries in one call; the seconds of one query are the mean."""
-    start = time.perf_counter()
-    found = search(*arguments)
-    seconds = time.perf_counter() - start
-    return padded(found, k), np.full(len(found), seconds / max(1, len(found)))
-
-
-def padded(found: Any, k: int) -> Array:
-    result = np.full((len(found), k), -1, dtype=np.int64)
-    for row, ids in zip(result, found, strict=True):
-        row[: len(ids)] = ids
-    return result
-
-
 def _as_taken(cls: type[Peer], vectors: Array, metric: str, native: bool) -> Array:
     """The vectors as the library is to have them: float32, unless it takes the file's own type."""
     if metric == "cosine" and cls.unit_for_cosine:
@@ -159,62 +115,6 @@ def _as_taken(cls: type[Peer], vectors: Array, metric: str, native: bool) -> Arr
     return np.ascontiguousarray(vectors, dtype=vectors.dtype if keep else np.float32)
 
 
-def thread_limit(threads: int) -> Any:
-    """OpenMP and BLAS of every loaded library at `threads`, where threadpoolctl is there."""
-    try:
-        from threadpoolctl import threadpool_limits
-    except ImportError:
-        return contextlib.nullcontext()
-    return threadpool_limits(threads)
-
-
-def _status_bytes(key: str) -> int | None:
-    try:
-        lines = Path("/proc/self/status").read_text().splitlines()
-    except OSError:
-        return None
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(key)), None)
-
-
-def _peak_bytes() -> int:
-    """Largest resident size so far; on Linux since the last :func:`_restart_peak`."""
-    scale = 1 if sys.platform == "darwin" else 1024
-    return _status_bytes("VmHWM:") or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale
-
-
-def _restart_peak() -> int:
-    """Let the peak start from the present resident size, which is returned (see proc(5), clear_refs)."""
-    gc.collect()
-    with contextlib.suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")
-    return _status_bytes("VmRSS:") or _peak_bytes()
-
-
-def version(module: str) -> str:
-    """Of the package that brings `module`; "unknown" where none does."""
-    names = importlib.metadata.packages_distributions().get(module, [])
-    return next((importlib.metadata.version(name) for name in names), "unknown")
-
-
 def main() -> None:
     """Measure searches."""
     serve(Measurement())
-
-
-def serve(measurement: object) -> None:
-    """Answer requests with the methods of `measurement` that they name, until standard input ends."""
-    # Libraries print to file descriptor 1, so the answers get a descriptor that no library knows.
-    with os.fdopen(os.dup(1), "w", buffering=1) as answers:
-        os.dup2(2, 1)
-
-        def report(done: int, total: int) -> None:
-            print(json.dumps({"progress": [done, total]}), file=answers)
-
-        for line in sys.stdin:
-            request = json.loads(line)
-            try:
-                answer = {"result": getattr(measurement, request.pop("op"))(report, **request)}
-            except Exception as error:
-                # One line: some libraries print their arguments, the vectors among them.
-                answer = {"error": f"{type(error).__name__}: {error}".splitlines()[0]}
-            print(json.dumps(answer), file=answers)

@@ -36,9 +36,12 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _measure(args: argparse.Namespace) -> tuple[list[FilteredRecord], dict[str, str]]:
-    for name in ("runs", "threads", "k", "seconds"):
+    seconds = 3.0 if args.seconds is None else args.seconds
+    for name in ("runs", "threads", "k"):
         if getattr(args, name) <= 0:
             raise ValueError(f"--{name} must be above 0, not {getattr(args, name)}")
+    if seconds <= 0:
+        raise ValueError(f"--seconds must be above 0, not {seconds}")
     if args.batch < 0:
         raise ValueError(f"--batch must be above 0, not {args.batch}")
     names = FILTERED if args.peers in (None, "all") else args.peers.split(",")
@@ -53,7 +56,7 @@ def _measure(args: argparse.Namespace) -> tuple[list[FilteredRecord], dict[str, 
         batch=args.batch,
         only=args.buckets.split(",") if args.buckets else (),
         runs=args.runs,
-        seconds=args.seconds,
+        seconds=seconds,
         threads=args.threads,
         timeout=args.timeout,
         progress=not args.quiet and bar_is_seen(),

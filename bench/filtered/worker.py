@@ -1,4 +1,4 @@
-"""The process in which one index is built and measured with filters; requests as in :mod:`..worker`."""
+"""The process in which one index is built and measured with filters; requests as in :mod:`..process`."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ import numpy as np
 from annlib.datasets import read_hdf5
 
 from ..peers.base import Array
+from ..process import Report, one_by_one, serve, thread_limit, together, version
 from ..sweeps import Params
-from ..worker import Measurement, Report, one_by_one, serve, thread_limit, together, version
+from ..worker import Measurement
 from .peers.base import Filtered
 from .workload import content_key, read
 
