@@ -15,7 +15,8 @@ std::unique_ptr<Channel> make_ring_channel(const BlockFile& file, ReadCounters& 
 /// Has threads of a pool that all files share wait for one read each.
 std::unique_ptr<Channel> make_pool_channel(const BlockFile& file, ReadCounters& counters);
 
-/// Copies out of `mapping`, the whole file. What the device cannot read ends the process (SIGBUS).
+/// Copies out of `mapping`, the whole file as it was then, and reads what has been appended since. What the device
+/// cannot read ends the process (SIGBUS).
 std::unique_ptr<Channel> make_mapped_channel(const BlockFile& file, ReadCounters& counters,
                                              std::span<std::byte> mapping);
 

@@ -5,6 +5,7 @@
 
 #include "core/error.h"
 #include "io/engines.h"
+#include "io/transfer.h"
 
 namespace annlib::io {
 namespace {
@@ -20,6 +21,7 @@ class MappedChannel final : public Channel {
     waiting_.insert(waiting_.end(), requests.begin(), requests.end());
     // The system reads all of them while the first are copied.
     for (const ReadRequest& request : requests) {
+      if (!is_mapped(request)) continue;
       const std::uint64_t begin = request.offset / kAlignment * kAlignment;
       ::madvise(mapping_.data() + begin, request.offset + request.into.size() - begin, MADV_WILLNEED);
     }
@@ -29,6 +31,7 @@ class MappedChannel final : public Channel {
   void reap(bool) noexcept override {
     const ReadRequest request = waiting_.front();
     waiting_.pop_front();
+    if (!is_mapped(request)) return finished_.push_back(Transfer(file_, request).read_on());
     Finished finished{request.tag, request.offset, request.into.size(), 0};
     if (shrunk_before(request.offset + request.into.size())) {
       finished.code = kEndOfFile;
@@ -37,6 +40,9 @@ class MappedChannel final : public Channel {
     }
     finished_.push_back(finished);
   }
+
+  /// A file may have grown since.
+  bool is_mapped(const ReadRequest& request) const { return request.offset + request.into.size() <= mapping_.size(); }
 
   /// Pages beyond the end of a file that has shrunk must not be touched.
   bool shrunk_before(std::uint64_t end) const noexcept {

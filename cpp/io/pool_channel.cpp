@@ -1,6 +1,5 @@
 #include <pthread.h>
 
-#include <cerrno>
 #include <condition_variable>
 #include <deque>
 #include <mutex>
@@ -86,18 +85,9 @@ class Pool {
       tasks_.pop_front();
       ++busy_;
       lock.unlock();
-      task.inbox->put(read(task.transfer));
+      task.inbox->put(task.transfer.read_on());
       lock.lock();
       --busy_;
-    }
-  }
-
-  static Finished read(Transfer& transfer) {
-    for (;;) {
-      const Transfer::Attempt attempt = transfer.next();
-      const ssize_t result = storage::system_calls().pread(attempt.descriptor, attempt.into, attempt.bytes,
-                                                           static_cast<off_t>(attempt.offset));
-      if (transfer.advance(result < 0 ? -std::int64_t{errno} : result)) return transfer.outcome();
     }
   }
 

@@ -49,6 +49,16 @@ class Transfer {
     return done_ >= request_.into.size();
   }
 
+  /// The rest of it by calls of pread() that are waited for.
+  Finished read_on() {
+    for (;;) {
+      const Attempt attempt = next();
+      const ssize_t result = storage::system_calls().pread(attempt.descriptor, attempt.into, attempt.bytes,
+                                                           static_cast<off_t>(attempt.offset));
+      if (advance(result < 0 ? -std::int64_t{errno} : result)) return outcome();
+    }
+  }
+
   /// Ends it with an errno, where no system call could be made.
   Finished failed(int code) const { return {request_.tag, request_.offset, request_.into.size(), code}; }
   Finished outcome() const { return failed(code_); }

@@ -425,12 +425,11 @@ void DiskIndex::merge(int threads) {
   {
     std::lock_guard writer(writer_);
     require_open();
+    if (fresh_.count() == 0 && changes_ == logged_from_) return write_manifest(*state_);
     const std::size_t dead = state_->on_disk - std::min(state_->on_disk, table_.live());
     if (state_->centroids.count() == 0 || table_.live() >= 2 * state_->clustered || dead * 2 > table_.slots()) {
-      if (table_.live() > 0) rebuild_now(threads, {});
-      return;
+      return rebuild_now(threads, {});
     }
-    if (fresh_.count() == 0 && changes_ == logged_from_) return write_manifest(*state_);
     std::lock_guard writing(lock_);
     // Vectors go to the file in whole units.
     while (table_.slots() % vector_form_.rows_in_unit() != 0) {

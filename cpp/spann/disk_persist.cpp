@@ -202,7 +202,7 @@ std::unique_ptr<DiskIndex> DiskIndex::open(const std::string& directory, const O
         throw CorruptError(std::string("the parameters are out of range: ") + error.what());
       }
       std::unique_ptr<DiskIndex> index(new DiskIndex(directory, params, stored.more[kIdentity], options));
-      index->changes_ = stored.more[kChanges];
+      index->changes_ = index->logged_from_ = stored.more[kChanges];
       index->manifest_ = file;
       index->restore(file);
       index->directory_lock_ = std::move(lock);

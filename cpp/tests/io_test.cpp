@@ -156,6 +156,24 @@ TEST(files_that_cannot_be_opened) {
   }
 }
 
+TEST(blocks_that_were_appended_since) {
+  constexpr std::size_t kBefore = 8 * kAlignment;
+  const TestFile file(kSize);
+  for (const Engine engine : engines()) {
+    std::filesystem::resize_file(file.path(), kBefore);
+    Reader reader(file.path(), engine);
+    Requests requests(file);
+    requests.add_random(100, 5);
+    CHECK_THROWS(CorruptError, reader.channel()->submit(requests.all()));
+    storage::testing::write_file(file.path(), file.content());
+    reader.file().look_again();
+    const auto channel = reader.channel();
+    channel->submit(requests.all());
+    CHECK(wait_for_all(*channel) == up_to(100));
+    for (const ReadRequest& request : requests.all()) CHECK(requests.right(request.tag), engine_name(engine));
+  }
+}
+
 TEST(what_is_under_way_is_waited_for) {
   const TestFile file(kSize);
   for (const Engine engine : engines()) {
