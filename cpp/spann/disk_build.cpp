@@ -176,14 +176,16 @@ std::vector<std::uint32_t> choose_lists(const Build& b) {
   return homes;
 }
 
-// By list, so that what is likely to be read together lies together.
+// By list, and within one by the others that a row stands in: what is likely to be read together lies together.
 std::vector<std::uint32_t> order_rows(const Build& b, std::span<const std::uint32_t> homes) {
   std::vector<std::uint32_t> order(b.n);
   std::iota(order.begin(), order.end(), 0u);
   const std::uint32_t replicas = b.state.replicas;
   std::sort(order.begin(), order.end(), [&](std::uint32_t x, std::uint32_t y) {
-    const std::uint32_t a = homes[std::size_t{x} * replicas], c = homes[std::size_t{y} * replicas];
-    return a != c ? a < c : before(b, x, y);
+    const std::uint32_t* own = homes.data() + std::size_t{x} * replicas;
+    const std::uint32_t* other = homes.data() + std::size_t{y} * replicas;
+    const auto [at, same] = std::mismatch(own, own + replicas, other);
+    return at != own + replicas ? *at < *same : before(b, x, y);
   });
   return order;
 }
