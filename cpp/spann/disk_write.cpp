@@ -22,7 +22,8 @@ using storage::SectionList;
 
 namespace {
 
-constexpr std::size_t kRowsPerLock = 1024, kGrain = 32;
+// Rows that join their lists while readers wait: a fraction of a millisecond.
+constexpr std::size_t kRowsPerLock = 64, kGrain = 32;
 // Centroids among which a vector's lists are chosen.
 constexpr std::size_t kChosenAmong = 32;
 // Writers wait for a merge when so many times as much has come as makes one due.
