@@ -8,6 +8,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -164,7 +165,7 @@ class DiskIndex final : public Index {
                   std::span<const std::uint32_t> arrivals, const Columns& kept, std::span<const Slot> kept_slots,
                   const Columns& given) const;
   void begin_log();
-  void remove_others() const;
+  void remove_others(std::span<const std::string> logs) const;
   void require_open() const;
 
   const std::string directory_;
@@ -183,12 +184,14 @@ class DiskIndex final : public Index {
   std::shared_ptr<const storage::Container> manifest_;  ///< as it was opened
   std::unique_ptr<storage::DirectoryLock> directory_lock_;
   std::unique_ptr<storage::Log> log_;
+  std::string log_name_;
   std::uint64_t changes_ = 0;      ///< ever made: the number of the next record of the log
   std::uint64_t logged_from_ = 0;  ///< those before are in the manifest
   bool replaying_ = false;
   Extra extra_;
   storage::SectionList noted_;
-  std::uint64_t lists_end_ = 0;  ///< of whatever was ever written to the file of lists
+  /// Of what a manifest may tell of the file of lists, one that was written and then failed, too.
+  std::uint64_t lists_end_ = 0;
 
   std::mutex merging_;  ///< one merge at a time; taken before writer_
   mutable std::mutex work_mutex_;

@@ -47,8 +47,8 @@ class DiskIndex::Merge {
 
   std::size_t slots() const { return alive_.size(); }
 
-  /// The state that is to come. `end` is where the file of lists ends, and will.
-  std::shared_ptr<State> run(std::uint64_t& end) {
+  /// The state that is to come. `end` is where the file of lists ends.
+  std::shared_ptr<State> run(std::uint64_t end) {
     next_ = std::make_shared<State>(index_.params_, index_.table_);
     next_->clustered = base_->clustered;
     next_->reach = base_->reach;
@@ -316,7 +316,7 @@ class DiskIndex::Merge {
   }
 
   // Lists that changed, behind all others; or all, into a new file, where most of the old one is of no use any more.
-  void write_lists(std::uint64_t& end) {
+  void write_lists(std::uint64_t end) {
     std::uint64_t used = 0;
     for (const ListPlace& place : next_->places) used += list_form().bytes(place.size);
     const bool anew = end > 2 * used + (std::uint64_t{1} << 20);
@@ -394,7 +394,7 @@ class DiskIndex::Merge {
     }
     writer.flush();
     file.sync();
-    end = next_->lists_end = writer.end();
+    next_->lists_end = writer.end();
     if (anew) {
       next_->lists_file = nullptr;
       index_.open_files(*next_);
@@ -442,8 +442,7 @@ void DiskIndex::merge(int threads) {
     merge = std::make_unique<Merge>(*this, state_, threads);
     merge->begin(table_, fresh_);
   }
-  lists_end_ = std::max(lists_end_, state_->lists_end);
-  const std::shared_ptr<State> next = merge->run(lists_end_);
+  const std::shared_ptr<State> next = merge->run(std::max(lists_end_, merge->base_state()->lists_end));
   std::lock_guard writer(writer_);
   // Somebody may have built everything anew meanwhile.
   if (state_ == merge->base_state() && !closed_) publish(next, threads);
@@ -467,15 +466,17 @@ void DiskIndex::publish(const std::shared_ptr<State>& next, int threads) {
     std::copy_n(homes.data() + i * next->replicas, next->replicas, next->homes_of(since[i]).begin());
   }
   put_in_lists(*next, since, rows);
+  if (next->lists_name == state_->lists_name) lists_end_ = next->lists_end;
   write_manifest(*next);
   {
     std::lock_guard writing(lock_);
     fresh_.drop_first(next->on_disk - state_->on_disk);
     state_ = next;
   }
+  lists_end_ = next->lists_end;
   logged_from_ = changes_;
   begin_log();
-  remove_others();
+  remove_others({});
 }
 
 void DiskIndex::rebuild(int threads, const Progress& progress) {
@@ -522,7 +523,7 @@ void DiskIndex::rebuild_now(int threads, const Progress& progress) {
   write_manifest(*next);
   logged_from_ = changes_;
   begin_log();
-  remove_others();
+  remove_others({});
 }
 
 // The items of a build, in its order, and their attributes: of `given` by rows, or of `kept` by slots.

@@ -5,6 +5,7 @@
 #include <cerrno>
 #include <cmath>
 #include <cstring>
+#include <functional>
 #include <mutex>
 #include <shared_mutex>
 #include <utility>
@@ -25,6 +26,7 @@ namespace {
 constexpr const char* kManifest = "index.ann";
 constexpr std::string_view kLog = "log-", kLists = "lists-", kVectors = "vectors-", kBuild = ".build-";
 constexpr std::size_t kPlaceWords = sizeof(ListPlace);
+constexpr std::uint64_t kNoNumber = ~std::uint64_t{0};
 
 /// "lists-7", a file's name with its number.
 std::string numbered(std::string_view prefix, std::uint64_t number) {
@@ -35,7 +37,7 @@ std::uint64_t number_of(std::string_view name, std::string_view prefix) {
   name.remove_prefix(prefix.size());
   if (name.empty() || name.size() > 19 ||
       !std::all_of(name.begin(), name.end(), [](char c) { return c >= '0' && c <= '9'; })) {
-    return ~std::uint64_t{0};
+    return kNoNumber;
   }
   return std::stoull(std::string(name));
 }
@@ -46,7 +48,7 @@ std::vector<std::pair<std::uint64_t, std::string>> logs_in(const std::string& di
   for (const std::string& name : storage::directory_names(directory)) {
     if (!name.starts_with(kLog)) continue;
     const std::uint64_t number = number_of(name, kLog);
-    if (number != ~std::uint64_t{0}) logs.emplace_back(number, name);
+    if (number != kNoNumber) logs.emplace_back(number, name);
   }
   std::sort(logs.begin(), logs.end());
   return logs;
@@ -78,7 +80,7 @@ void add_text(SectionList& sections, const std::string& name, const std::string&
 
 std::string file_name(const Container& file, std::string_view section, std::string_view prefix) {
   const std::string name = text_of(file, section);
-  if (!name.starts_with(prefix) || number_of(name, prefix) == ~std::uint64_t{0}) {
+  if (!name.starts_with(prefix) || number_of(name, prefix) == kNoNumber) {
     throw CorruptError("a file has a name that it cannot have");
   }
   return name;
@@ -144,6 +146,7 @@ void DiskIndex::append_state(const State& state, SectionList& sections) const {
 
 // With writer_ held, or by the one thread that knows of the index.
 void DiskIndex::write_manifest(const State& state) {
+  storage::sync_directory(directory_);  // the names of what it names
   SectionList sections;
   append_state(state, sections);
   std::vector<storage::SectionView> all = sections.views();
@@ -154,7 +157,14 @@ void DiskIndex::write_manifest(const State& state) {
 
 std::string DiskIndex::next_name(const std::string& name) const {
   const std::string_view prefix = std::string_view(name).starts_with(kLists) ? kLists : kVectors;
-  return numbered(prefix, number_of(name, prefix) + 1);
+  std::uint64_t number = number_of(name, prefix);
+  // A manifest that could not be made durable may name a later one all the same.
+  for (const std::string& other : storage::directory_names(directory_)) {
+    if (other.starts_with(prefix) && number_of(other, prefix) != kNoNumber) {
+      number = std::max(number, number_of(other, prefix));
+    }
+  }
+  return numbered(prefix, number + 1);
 }
 
 void DiskIndex::open_files(State& state) const {
@@ -260,7 +270,8 @@ void DiskIndex::restore(const std::shared_ptr<const Container>& file) {
     }
   }
   state.given_up = storage::read_vector<std::uint32_t>(*file, "lists.given_up", ElementType::u32);
-  if (!std::is_sorted(state.given_up.begin(), state.given_up.end()) ||
+  const auto& gone = state.given_up;
+  if (std::adjacent_find(gone.begin(), gone.end(), std::greater_equal<>()) != gone.end() ||
       (!state.given_up.empty() && state.given_up.back() >= lists)) {
     throw CorruptError("a list was given up that is not there");
   }
@@ -325,6 +336,7 @@ void DiskIndex::restore(const std::shared_ptr<const Container>& file) {
 void DiskIndex::replay(const Replayed& replayed) {
   replaying_ = true;
   const auto logs = logs_in(directory_);
+  std::vector<std::string> needed;  // one that could not be begun may lie behind the one that went on in its place
   for (std::size_t i = 0; i < logs.size(); ++i) {
     const auto& [first, name] = logs[i];
     std::uint64_t number = first;
@@ -345,31 +357,36 @@ void DiskIndex::replay(const Replayed& replayed) {
       storage::read_log(path(name), identity_, take);
     } else {
       log_ = std::make_unique<storage::Log>(path(name), identity_, take);
+      log_name_ = name;
       // One that ends before the manifest does was written by nobody: its next change would have an old number.
       if (number < changes_) log_.reset();
     }
+    if (number > logged_from_) needed.push_back(name);
   }
   replaying_ = false;
   if (options_.read_only) return;
   if (log_ == nullptr) begin_log();
-  remove_others();
+  remove_others(needed);
 }
 
 void DiskIndex::begin_log() {
-  log_ = std::make_unique<storage::Log>(path(numbered(kLog, changes_)), identity_,
+  const std::string name = numbered(kLog, changes_);
+  log_ = std::make_unique<storage::Log>(path(name), identity_,
                                         [](const std::string&, const std::shared_ptr<const Container>&) {});
-  storage::sync_directory(directory_);
+  log_name_ = name;
 }
 
-// What a build or a merge that did not come to its end has left, and what the index does not need any more.
-void DiskIndex::remove_others() const {
-  std::uint64_t current = 0;
-  for (const auto& [first, name] : logs_in(directory_)) current = std::max(current, first);
+// What a build or a merge that did not come to its end has left, and what the index does not need any more: of logs all
+// but these and the one that goes on.
+void DiskIndex::remove_others(std::span<const std::string> logs) const {
   for (const std::string& name : storage::directory_names(directory_)) {
     const bool old_file = (name.starts_with(kLists) && name != state_->lists_name) ||
                           (name.starts_with(kVectors) && name != state_->vectors_name);
-    const bool old_log = name.starts_with(kLog) && number_of(name, kLog) < current;
-    if (old_file || old_log || name.starts_with(kBuild)) storage::remove_file(path(name));
+    const bool old_log =
+        name.starts_with(kLog) && name != log_name_ && std::find(logs.begin(), logs.end(), name) == logs.end();
+    if (old_file || old_log || name.starts_with(kBuild) || storage::is_left_over(name)) {
+      storage::remove_file(path(name));
+    }
   }
 }
 
@@ -412,7 +429,6 @@ void Builder::finish(const Columns& attributes, const DiskIndex::Extra& extra, i
   index.fill_table(index.table_, built, spool_.ids(), {}, {}, {}, attributes);
   index.fresh_.begin_at(static_cast<Slot>(built.state->on_disk));
   index.extra_ = extra;
-  storage::sync_directory(directory_);
   index.write_manifest(*built.state);
 }
 

@@ -107,6 +107,7 @@ void DiskIndex::put_in_lists(State& state, std::span<const Slot> slots, std::spa
 }
 
 void DiskIndex::write_log(std::string_view kind, SectionList& sections) {
+  require_open();
   std::vector<storage::SectionView> all = sections.views();
   all.insert(all.end(), noted_.views().begin(), noted_.views().end());
   if (!replaying_) {
@@ -127,13 +128,16 @@ void DiskIndex::insert(const VectorBlock& vectors, std::span<const std::int64_t>
   const std::size_t slots = table_.slots(), replicas = state_->replicas;
   std::vector<Slot> fresh;
   std::vector<const std::byte*> rows;
-  float longest = longest_;
+  const float before = longest_;
+  float longest = before;
   for (std::size_t i = 0; i < vectors.count; ++i) {
     rows.push_back(vectors.row(i));
     longest = std::max(longest, length_of(rows.back(), dtype_, metric_, dim_));
   }
   if (progress) progress(0, vectors.count);
   const std::vector<std::uint32_t> homes = homes_for(*state_, rows, threads);
+  std::vector<std::string> names;  // of attributes that there are already
+  for (const auto& [name, column] : table_.columns().all()) names.push_back(name);
   std::size_t listed = 0;
   try {
     for (std::size_t first = 0; first < vectors.count; first += kRowsPerLock) {
@@ -171,6 +175,10 @@ void DiskIndex::insert(const VectorBlock& vectors, std::span<const std::int64_t>
         if (home != kNoList) state_->fresh.remove(home, fresh[i]);
       }
     }
+    for (const auto& [name, column] : lookup.attributes->all()) {
+      if (std::find(names.begin(), names.end(), name) == names.end()) table_.columns().drop(name);
+    }
+    longest_ = before;
     table_.take_back(fresh, slots);
     fresh_.drop_last(fresh.size());
     state_->homes.resize(slots * replicas);
@@ -200,7 +208,6 @@ void DiskIndex::log_ids(std::string_view kind, std::span<const Slot> slots, cons
 }
 
 void DiskIndex::erase(std::span<const Slot> slots, int) {
-  require_open();
   log_ids("delete", slots, nullptr);
   std::lock_guard writing(lock_);
   for (Slot slot : slots) table_.hide(slot);

@@ -21,6 +21,7 @@ static_assert(sizeof(off_t) == 8, "files are larger than 2 GiB");
 
 constexpr int kMaxLinks = 40;  // as Linux itself
 constexpr int kMaxNames = 1000;
+constexpr const char *kPrefix = ".annlib-", *kSuffix = ".tmp";
 
 std::string behind_links(const std::string& path) {
   std::filesystem::path at = path;
@@ -158,6 +159,8 @@ std::string parent_directory(const std::string& path) {
   return parent.empty() ? "." : parent.string();
 }
 
+bool is_left_over(std::string_view name) { return name.starts_with(kPrefix) && name.ends_with(kSuffix); }
+
 Replacement::Replacement(const std::string& path) : path_(path) {
   require_no_nul(path);
   if (path.empty()) fail(ENOENT, path, "write");
@@ -181,7 +184,7 @@ void Replacement::create(mode_t mode) {
   const auto parent = std::filesystem::path(target_).parent_path();
   for (int attempt = 1;; ++attempt) {
     const auto number = counter.fetch_add(1, std::memory_order_relaxed);
-    auto name = (parent / (".annlib-" + std::to_string(::getpid()) + "-" + std::to_string(number) + ".tmp")).string();
+    auto name = (parent / (kPrefix + std::to_string(::getpid()) + "-" + std::to_string(number) + kSuffix)).string();
     try {
       file_.emplace(File::open(name, O_WRONLY | O_CREAT | O_EXCL, mode, path_));
       temporary_ = std::move(name);

@@ -8,6 +8,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 
 /// Files with every result checked: interrupted calls are repeated, short ones continued, failures become OsError.
 namespace annlib::storage {
@@ -74,6 +75,9 @@ class File {
 
 /// The directory that the name stands in, "." for a bare one.
 std::string parent_directory(const std::string& path);
+
+/// Whether a file of this name is a Replacement's that a process which was killed has left.
+bool is_left_over(std::string_view name);
 
 /// A new file beside `path` that takes its place at publish(), or vanishes with this object.
 /// A symbolic link at `path` stays, what it points to is replaced. An existing file's permissions are kept.
