@@ -274,7 +274,7 @@ def _merge_when_due(core: CoreDisk) -> None:
         if not core.wait_for_work(_RETRY):
             continue
         try:
-            core.merge(0)
+            core.merge(1)  # searches want the other cores
         except OSError:
             if closed():
                 return

@@ -70,7 +70,7 @@ def measure(args: argparse.Namespace) -> None:
     half = len(rows) // 2
     rng = np.random.default_rng(0)
     order = rng.permutation(len(rows))
-    there, coming = list(order[:half]), list(order[half:])
+    there, coming = order[:half], order[half:]
     shutil.rmtree(args.directory, ignore_errors=True)
     annlib.SPANNIndex.build(args.directory, rows[there], ids=there, metric=data.metric).close()  # type: ignore[attr-defined]
     with annlib.SPANNIndex.open(args.directory, cache=args.cache, fresh=args.fresh) as index:
@@ -82,14 +82,15 @@ def measure(args: argparse.Namespace) -> None:
         with Searcher(index, queries, args.nprobe) as busy:
             for _ in range(args.steps):
                 fresh, coming = coming[:step], coming[step:]
-                old, there = there[:step], [*there[step:], *fresh]
+                old, there = there[:step], np.concatenate([there[step:], fresh])
                 index.add(rows[fresh], ids=fresh)
                 index.delete(old)
+                time.sleep(args.pause)
         seconds = time.perf_counter() - start
         print(f"{args.steps} steps of {step} added and deleted, {seconds:.1f} s: {busy.percentiles()}")
-        assert sorted(index.ids.tolist()) == sorted(int(i) for i in there), "a vector was lost"
+        assert sorted(index.ids.tolist()) == sorted(there.tolist()), "a vector was lost"
         exact, _ = exact_neighbors(rows[there], queries, data.metric, _K)
-        nearest = np.array(there)[exact]
+        nearest = there[exact]
         changed = recall_of(index, queries, nearest, args.nprobe)
         index.flush()
         merged = recall_of(index, queries, nearest, args.nprobe)
@@ -110,6 +111,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--fresh", default="8MiB", help="that makes a merge due (default: %(default)s)")
     made.add_argument("--nprobe", type=int, default=12)
     made.add_argument("--steps", type=int, default=50, help="of a hundredth of what is there")
+    made.add_argument("--pause", type=float, default=0.2, metavar="SECONDS", help="after each step")
     made.add_argument("--idle", type=float, default=5.0, metavar="SECONDS")
     return made
 
