@@ -21,6 +21,7 @@ import annlib
 from . import datasets, demo
 from ._progress import bar_is_seen
 from ._tables import print_table
+from .spann_disk import DiskSPANNIndex
 
 #: Recalls that ``tune`` shows the effort of.
 _TARGETS = (0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999)
@@ -74,14 +75,20 @@ def _build_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "vectors", help=".npy, .fvecs, .bvecs, .parquet, or .hdf5 (its array train); FILE::NAME takes another"
     )
-    add("-o", "--output", type=Path, required=True, metavar="FILE")
-    add("--kind", choices=("hnsw", "spann", "flat"), default="hnsw", help="(default: %(default)s)")
+    add("-o", "--output", type=Path, required=True, metavar="PATH", help="file, or directory of spann-disk")
+    add(
+        "--kind",
+        choices=("hnsw", "spann", "spann-disk", "flat"),
+        default="hnsw",
+        help="(default: %(default)s)",
+    )
     add("--metric", help="l2, ip or cosine (default: that of an .hdf5 file, else l2)")
     add("--ids", metavar="FILE.npy", help="integers or strings, one a vector (default: 0, 1, 2 …)")
     add("--M", type=int, default=16, help="edges a node and level (default: %(default)s)")
     add("--ef-construction", type=int, default=200, help="effort of the build (default: %(default)s)")
-    add("--list-size", type=int, default=128, help="vectors of a posting list (default: %(default)s)")
-    add("--replicas", type=int, default=2, help="posting lists of a vector (default: %(default)s)")
+    add("--list-size", type=int, help="vectors of a posting list (default: 128; spann-disk: 64)")
+    add("--replicas", type=int, help="posting lists of a vector (default: 2; spann-disk: 4)")
+    add("--memory-budget", default="2GiB", help="of building spann-disk (default: %(default)s)")
     add("--codec", help="how searches see vectors, as int8 or rabitq:2 (default: auto; flat: the vectors)")
     add("--no-keep-vectors", dest="keep_vectors", action="store_false", help="keep their codes alone")
     add("--layout", default="auto", help="of the graph: plain or fused (default: %(default)s)")
@@ -133,18 +140,21 @@ def _build(args: argparse.Namespace) -> int:
             keep_vectors=args.keep_vectors,
             threads=args.threads,
         )
-    elif args.kind == "spann":
-        if args.codec is not None or not args.keep_vectors:
+    elif args.kind in ("spann", "spann-disk"):
+        if not args.keep_vectors or (args.kind == "spann" and args.codec is not None):
             raise ValueError(
-                "posting lists have codes of their own and keep the vectors: no --codec, no --no-keep-vectors"
+                "posting lists keep the vectors, and in memory have codes of their own: no --no-keep-vectors, and "
+                "--codec only for spann-disk"
             )
         index = annlib.SPANNIndex.build(
-            None,
+            args.output if args.kind == "spann-disk" else None,
             args.vectors,
             ids,
             metric=metric,
             list_size=args.list_size,
             replicas=args.replicas,
+            codec=codec,
+            memory_budget=args.memory_budget,
             dtype=args.dtype,
             seed=args.seed,
             threads=args.threads,
@@ -166,8 +176,14 @@ def _build(args: argparse.Namespace) -> int:
             progress=not args.quiet and bar_is_seen(),
         )
     seconds = time.perf_counter() - start
-    index.save(args.output)
-    print(f"{args.output}: {index!r}, {args.output.stat().st_size:,} bytes, built in {seconds:.1f} s")
+    if isinstance(index, DiskSPANNIndex):
+        size = index.stats()["disk_bytes"]
+        shown = repr(index)
+        index.close()
+    else:
+        index.save(args.output)
+        size, shown = args.output.stat().st_size, repr(index)
+    print(f"{args.output}: {shown}, {size:,} bytes, built in {seconds:.1f} s")
     return 0
 
 
@@ -240,7 +256,11 @@ def _tune(args: argparse.Namespace) -> int:
     assert isinstance(index, (annlib.HNSWIndex, annlib.SPANNIndex))
     queries = None if args.queries is None else datasets.read_vectors(args.queries, key="test")
     found = index.calibrate(queries, args.k, threads=args.threads)
-    index.save(args.index)
+    if isinstance(index, DiskSPANNIndex):
+        index.flush()
+        index.close()
+    else:
+        index.save(args.index)
     effort = "nprobe" if isinstance(index, annlib.SPANNIndex) else "ef_search"
     columns = [effort, f"recall@{args.k}", "distances a query"]
     points = zip(found.ef, found.recall, found.distances, strict=True)

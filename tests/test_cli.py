@@ -234,3 +234,18 @@ def test_as_a_process(folder: Path) -> None:
     assert done.returncode == 1
     assert "none.ann" in done.stderr and "Traceback" not in done.stderr
     assert subprocess.run([*run, "--help"], cwd=folder, capture_output=True, check=False).returncode == 0
+
+
+def test_an_index_in_a_directory(
+    folder: Path, vectors: np.ndarray, capsys: pytest.CaptureFixture[str]
+) -> None:
+    np.save(folder / "rows.npy", vectors)
+    rows, directory, out = str(folder / "rows.npy"), str(folder / "x"), str(folder / "found.npz")
+    build = ["build", rows, "-o", directory, "--kind", "spann-disk", "--list-size", "16"]
+    assert cli.main(build) == 0
+    assert "DiskSPANNIndex" in capsys.readouterr().out
+    for command in ("tune", "verify", "info"):
+        assert cli.main([command, directory]) == 0
+    assert cli.main(["search", directory, rows, "-k", "1", "--recall", "0.9", "-o", out]) == 0
+    assert (np.load(out)["ids"][:, 0] == np.arange(len(vectors))).mean() >= 0.9
+    assert "holds an index already" in failure(build, capsys)
