@@ -20,6 +20,7 @@ ROOMS = [
     "flat",
     "hnsw",
     "spann",
+    "disk",
     "bind",
 ]
 SOURCES = sorted(str(source) for room in ROOMS for source in Path("cpp", room).glob("*.cpp"))

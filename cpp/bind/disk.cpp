@@ -10,7 +10,7 @@
 #include "bind/attributes.h"
 #include "bind/searching.h"
 #include "core/error.h"
-#include "spann/disk_index.h"
+#include "disk/disk_index.h"
 
 namespace annlib::bind {
 namespace {

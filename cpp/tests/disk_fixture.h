@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "flat/flat_index.h"
-#include "spann/disk_index.h"
+#include "disk/disk_index.h"
 #include "tests/check.h"
 #include "tests/container_fixture.h"
 #include "tests/index_harness.h"

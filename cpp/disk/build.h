@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "spann/disk_state.h"
+#include "disk/state.h"
 #include "storage/file.h"
 
 namespace annlib::disk {

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "core/error.h"
-#include "spann/disk_index.h"
+#include "disk/disk_index.h"
 
 namespace annlib::disk {
 

@@ -1,4 +1,4 @@
-#include "spann/disk_build.h"
+#include "disk/build.h"
 
 #include <fcntl.h>
 #include <unistd.h>

@@ -11,8 +11,8 @@
 
 #include "core/error.h"
 #include "core/parallel.h"
-#include "spann/disk_build.h"
-#include "spann/disk_index.h"
+#include "disk/build.h"
+#include "disk/disk_index.h"
 #include "table/vectors.h"
 
 namespace annlib::disk {

@@ -11,7 +11,7 @@
 #include "core/error.h"
 #include "core/parallel.h"
 #include "index/sections.h"
-#include "spann/disk_index.h"
+#include "disk/disk_index.h"
 #include "table/vectors.h"
 
 namespace annlib::disk {

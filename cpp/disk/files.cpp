@@ -1,4 +1,4 @@
-#include "spann/disk_files.h"
+#include "disk/files.h"
 
 #include <algorithm>
 #include <cstring>

@@ -1,4 +1,4 @@
-#include "spann/disk_state.h"
+#include "disk/state.h"
 
 #include <algorithm>
 #include <cmath>

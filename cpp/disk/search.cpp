@@ -8,7 +8,7 @@
 
 #include "core/error.h"
 #include "core/random.h"
-#include "spann/disk_index.h"
+#include "disk/disk_index.h"
 #include "table/vectors.h"
 
 namespace annlib::disk {

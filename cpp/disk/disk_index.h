@@ -14,8 +14,8 @@
 
 #include "index/index.h"
 #include "io/block_reader.h"
-#include "spann/disk_build.h"
-#include "spann/disk_state.h"
+#include "disk/build.h"
+#include "disk/state.h"
 #include "storage/directory.h"
 #include "storage/log.h"
 

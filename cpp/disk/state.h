@@ -13,7 +13,7 @@
 #include "posting/posting_lists.h"
 #include "spann/centroid_index.h"
 #include "spann/centroids.h"
-#include "spann/disk_files.h"
+#include "disk/files.h"
 #include "spann/spann_index.h"
 
 namespace annlib::disk {

@@ -12,7 +12,7 @@
 
 #include "core/error.h"
 #include "index/sections.h"
-#include "spann/disk_index.h"
+#include "disk/disk_index.h"
 
 namespace annlib::disk {
 
