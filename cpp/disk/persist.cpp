@@ -187,6 +187,15 @@ std::unique_ptr<DiskIndex> DiskIndex::open(const std::string& directory, const O
   std::unique_ptr<storage::DirectoryLock> lock;
   const std::string manifest = directory + "/" + kManifest;
   for (int attempt = 1;; ++attempt) {
+    std::uint64_t changes = 0;
+    std::vector<std::pair<std::string, std::shared_ptr<const Container>>> records;
+    const Replayed keep = [&](const std::string& kind, const std::shared_ptr<const Container>& record) {
+      records.emplace_back(kind, record);
+    };
+    // There is another manifest since, and the logs before it may be gone.
+    const auto overtaken = [&] {
+      return options.read_only && read_params(*Container::open(manifest, false), kNumbers).more[kChanges] != changes;
+    };
     try {
       std::shared_ptr<const Container> file = Container::open(manifest, false);
       if (!options.read_only && lock == nullptr) {
@@ -212,15 +221,23 @@ std::unique_ptr<DiskIndex> DiskIndex::open(const std::string& directory, const O
         throw CorruptError(std::string("the parameters are out of range: ") + error.what());
       }
       std::unique_ptr<DiskIndex> index(new DiskIndex(directory, params, stored.more[kIdentity], options));
-      index->changes_ = index->logged_from_ = stored.more[kChanges];
+      index->changes_ = index->logged_from_ = changes = stored.more[kChanges];
       index->manifest_ = file;
       index->restore(file);
       index->directory_lock_ = std::move(lock);
-      index->replay(replayed);
+      index->replay(keep);
+      if (overtaken()) {
+        if (attempt < kAttempts) continue;
+        throw OsError(EAGAIN, directory, "'" + directory + "' is written to faster than it can be read");
+      }
+      for (const auto& [kind, record] : records) {
+        if (replayed) replayed(kind, record);
+      }
       return index;
     } catch (const OsError& error) {
       if (error.errno_code != ENOENT || !options.read_only || attempt == kAttempts) throw;
     } catch (const CorruptError& error) {
+      if (attempt < kAttempts && overtaken()) continue;
       if (std::string_view(error.what()).starts_with(directory)) throw;
       throw CorruptError(manifest + ": " + error.what());
     }
@@ -345,7 +362,7 @@ void DiskIndex::replay(const Replayed& replayed) {
       if (number != changes_ + 1) throw CorruptError(path(name) + ": changes before it are missing");
       try {
         apply(change, record);
-        if (replayed) replayed(change, record);
+        replayed(change, record);
       } catch (const ValueError& error) {
         throw CorruptError(path(name) + ": " + error.what());
       } catch (const KeyError& error) {

@@ -12,6 +12,7 @@
 #include "core/error.h"
 #include "tests/check.h"
 #include "tests/disk_fixture.h"
+#include "tests/storage_faults.h"
 
 using namespace annlib;
 using namespace annlib::disk;
@@ -295,6 +296,33 @@ TEST(disk_a_reader_sees_what_there_was_when_it_opened) {
   CHECK_THROWS(OsError, reader->compact(1, {}));
   CHECK_THROWS(OsError, disk::testing::open(pair.path()));
   unchanged();
+}
+
+TEST(disk_a_reader_that_is_overtaken_misses_nothing) {
+  for (const char* moment : {"/index.ann", "/lists-0", "/log-0"}) {
+    Pair pair(params_of(12));
+    change_everything(pair);
+    static DiskIndex* writer;
+    static std::string name;
+    writer = pair.index.get();
+    name = pair.path() + moment;
+    const storage::testing::Faults faults({});
+    storage::system_calls().open = [](const char* path, int flags, mode_t mode) {
+      if (path == name) {
+        name.clear();
+        writer->remove(ids_from(300, 1), 1);
+        writer->merge(1);  // what the log held is in the lists now, and the log gone
+        writer->remove(ids_from(301, 1), 1);
+      }
+      return storage::testing::real.open(path, flags, mode);
+    };
+    std::size_t told = 0;
+    const auto reader = DiskIndex::open(pair.path(), mapped(true), [&](const std::string&, const auto&) { ++told; });
+    CHECK(name.empty());
+    pair.flat->remove(ids_from(300, 2), 1);
+    CHECK(same_items(*reader, *pair.flat), moment);
+    CHECK_EQ(told, 1u);
+  }
 }
 
 TEST(disk_refused_calls_change_nothing) {
