@@ -13,25 +13,19 @@
 
 #include "core/error.h"
 #include "core/parallel.h"
+#include "disk/build_parts.h"
 #include "graph/beam_search.h"
 #include "table/vectors.h"
 
 namespace annlib::disk {
 namespace {
 
-// Of the budget, the part that a block of rows, a bucket or the sample may take: several are there at a time.
+// How many parts of what the budget leaves are there at a time, each a block of rows, a bucket or what waits for one.
 constexpr std::size_t kParts = 5, kLeastPart = std::size_t{1} << 20;
 constexpr std::size_t kItemBytes = 32;
 constexpr std::size_t kMostSampleBytes = std::size_t{1} << 30;
-constexpr std::size_t kMostBlockBytes = std::size_t{32} << 20, kSpoolBytes = std::size_t{4} << 20;
 constexpr std::size_t kChosenAmong = 32, kGrain = 64;
 constexpr std::size_t kTrained = 65536;
-// What estimates by one bit a dimension are off by where nothing is measured, as SpannState::error: for a vector at an
-// angle of arccos 0.8 to its code, as of random directions (Gao & Long, RaBitQ, theorem 3.2), it is 0.6.
-constexpr float kSignError = 0.75f;
-// Vectors from which reaches and errors are learnt, as queries, the lists looked at for each, its neighbours, and those
-// whose exact distances are compared with those of their codes.
-constexpr std::size_t kLearnt = 128, kLearntLists = 32, kNeighbours = 10, kCompared = 32;
 
 // What the process holds already; 0 where that is not to be known.
 std::size_t resident_bytes() {
@@ -48,8 +42,9 @@ std::size_t resident_bytes() {
   }
 }
 
-// What is left of the budget by what is there anyway: the process, numbers for each item, and three times the
-// centroids.
+}  // namespace
+
+// What is there anyway: the process, numbers for each item, and three times the centroids.
 std::size_t part_of(const Params& params, std::size_t n) {
   const std::size_t each = kItemBytes + 2 * sizeof(Slot) * params.lists.replicas +
                            3 * sizeof(float) * params.lists.dim / params.lists.list_size;
@@ -58,33 +53,7 @@ std::size_t part_of(const Params& params, std::size_t n) {
   return std::max(left / kParts, kLeastPart);
 }
 
-/// All that the parts of a build share.
-struct Build {
-  const Params& params;
-  const Spool& rows;
-  const BuildTarget& target;
-  ItemCodes& codes;
-  const BuildProgress& progress;
-  State& state;
-
-  std::uint32_t dim = params.lists.dim;
-  std::size_t n = rows.ids().size();
-  std::size_t row_bytes = dim * dtype_size(params.lists.dtype);
-  const ListCodes& list_codes = state.fresh.codes();
-  ListForm list_form{list_codes, codes.bytes()};
-  VectorForm vector_form{row_bytes};
-  std::size_t part = part_of(params, n);
-
-  void report(const char* phase, std::size_t done, std::size_t total) const {
-    if (progress) progress(phase, done, total);
-  }
-  std::string path(const std::string& name) const { return target.directory + "/" + name; }
-  void read_rows(std::size_t first, std::size_t count, std::vector<std::byte>& out) const {
-    out.resize(count * row_bytes);
-    rows.read(first, out);
-  }
-  std::size_t block_rows() const { return std::max<std::size_t>(1, std::min(part, kMostBlockBytes) / row_bytes); }
-};
+namespace {
 
 bool before(const Build& b, std::uint32_t x, std::uint32_t y) {
   const auto rank = [&](std::uint32_t row) {
@@ -364,198 +333,7 @@ void write_lists(const Build& b, std::span<const std::size_t> ends, std::span<co
   file.sync();
 }
 
-float finite(float x) { return std::isfinite(x) ? x : std::numeric_limits<float>::max(); }
-
-// From stored vectors, each as though it were not there: how far away the lists of their neighbours are, and how far
-// from the truth estimates. The longer codes, where there are any, stand for the truth beside one bit a dimension.
-void learn(const Build& b) {
-  State& state = b.state;
-  const Metric metric = b.params.lists.metric;
-  const bool product = metric == Metric::ip;
-  const std::size_t queries = std::min(kLearnt, b.n);
-  const storage::File lists = storage::File::open(b.path(b.target.lists_name), O_RDONLY);
-  const storage::File vectors = storage::File::open(b.path(b.target.vectors_name), O_RDONLY);
-  const float part = b.list_codes.part();
-  const RowForm form{b.dim, b.params.lists.dtype, metric, b.rows.longest()};
-  std::vector<std::array<float, SpannState::kReaches>> reaches(queries);
-  std::vector<double> errors(queries, 0.0), row_errors(queries, 0.0);
-  const auto read = [](const storage::File& file, std::uint64_t offset, std::span<std::byte> out) {
-    if (file.read_at(offset, out) != out.size()) throw CorruptError(file.name() + ": shorter than it was written");
-  };
-  parallel_for(queries, 4, b.target.threads, [&](std::size_t begin, std::size_t end, int) {
-    Scratch s;
-    std::vector<float> row(b.dim), truth;
-    std::vector<std::byte> raw(b.row_bytes), list, other(b.row_bytes);
-    struct Seen {
-      Slot slot;
-      float estimate, unit;
-    };
-    std::vector<Seen> seen;
-    std::vector<Slot> places;
-    const auto read_vector = [&](Slot slot, std::vector<std::byte>& out) {
-      read(vectors, b.vector_form.offset(b.vector_form.unit(slot)) + b.vector_form.in_unit(slot), out);
-    };
-    for (std::size_t i = begin; i < end; ++i) {
-      const auto self = static_cast<Slot>(i * b.n / queries);
-      read_vector(self, raw);
-      b.list_codes.load(raw.data(), form.dtype, row.data());
-      const QueryView query{raw.data(), form.dtype, kNoSlot};
-      simd::Rows none;
-      none.dim = b.dim;
-      const Scan exact = exact_scan(form, none, query, s.row);
-      const auto distance_of = [&](Slot slot) {
-        read_vector(slot, other);
-        return score_row(exact, form, other.data());
-      };
-      QueryBuffer buffer;
-      Scan by_code = b.codes.none() ? exact : b.codes.prepare(form, query, row.data(), buffer);
-      const simd::BlockQuery tables = b.list_codes.prepare(row.data(), s.tables);
-      state.centroids.search(state.fresh, row.data(), tables, std::size_t{1} << (SpannState::kReaches - 1), s);
-      s.nearest.reset(std::max(kNeighbours, kCompared));
-      const float length = std::sqrt(simd::kernels().norm2(row.data(), b.dim));
-      seen.clear();
-      truth.clear();
-      for (std::size_t j = 0; j < std::min(kLearntLists, s.found.size()); ++j) {
-        const ListPlace& place = state.places[s.found[j].slot()];
-        if (place.size == 0) continue;
-        list.resize(b.list_form.bytes(place.size));
-        read(lists, place.offset, list);
-        const float distance = s.found[j].distance();
-        const float unit = place.width * (product ? length : std::sqrt(std::max(distance / part, 0.0f)));
-        places.clear();
-        const auto see = [&](std::uint32_t at, Slot slot, float estimate) {
-          places.push_back(at);
-          seen.push_back({slot, estimate, unit});
-        };
-        if (b.list_form.has_signs()) {
-          scan_blocks(
-              list.data(), place.size, b.list_form.stride(), tables, distance, std::numeric_limits<float>::infinity(),
-              simd::kernels().scan_block, [] {}, see);
-        } else {
-          for (std::uint32_t at = 0; at < place.size; ++at)
-            see(at, b.list_form.slot(std::as_const(list).data(), at), 0);
-        }
-        const std::size_t known = truth.size();
-        truth.resize(seen.size());
-        if (b.codes.none()) {
-          for (std::size_t m = known; m < seen.size(); ++m) truth[m] = distance_of(seen[m].slot);
-        } else if (!b.codes.raw()) {
-          b.codes.at(by_code, b.list_form.rows(list.data(), place.size));
-          by_code.score(places.data(), places.size(), truth.data() + known);
-        } else {
-          for (std::size_t m = known; m < seen.size(); ++m) {
-            truth[m] = score_row(
-                exact, form, b.list_form.rows(list.data(), place.size) + places[m - known] * b.list_form.row_bytes());
-          }
-        }
-      }
-      double sum = 0, count = 0;
-      std::vector<Candidate> all;
-      for (std::size_t m = 0; m < seen.size(); ++m) {
-        if (seen[m].slot == self) continue;
-        if (seen[m].unit > 0) sum += std::pow((seen[m].estimate - truth[m]) / seen[m].unit, 2.0), ++count;
-        all.emplace_back(truth[m], seen[m].slot);
-      }
-      if (count > 0) errors[i] = sum / count;
-      std::sort(all.begin(), all.end());
-      all.erase(std::unique(all.begin(), all.end()), all.end());
-      const std::size_t compared = std::min(kCompared, all.size());
-      sum = 0;
-      for (std::size_t m = 0; m < compared && !b.codes.none() && !b.codes.raw(); ++m) {
-        sum += std::pow(all[m].distance() - distance_of(all[m].slot()), 2.0);
-      }
-      if (compared > 0) row_errors[i] = sum / static_cast<double>(compared);
-      const float kth = all.empty() ? 0.0f : all[std::min(kNeighbours, all.size()) - 1].distance();
-      for (std::size_t r = 0; r < SpannState::kReaches; ++r) {
-        const float distance = s.found[std::min(std::size_t{1} << r, s.found.size()) - 1].distance();
-        reaches[i][r] = finite(product ? distance - kth : kth > 0 ? distance / kth : 1.0f);
-      }
-    }
-  });
-  const auto root_of_mean = [&](const std::vector<double>& squares) {
-    const double sum = std::accumulate(squares.begin(), squares.end(), 0.0);
-    return finite(static_cast<float>(std::sqrt(sum / static_cast<double>(queries))));
-  };
-  state.error = b.list_form.has_signs() ? root_of_mean(errors) : kSignError;
-  state.row_error = root_of_mean(row_errors);
-  state.reach.resize(SpannState::kReaches);
-  for (std::size_t r = 0; r < SpannState::kReaches; ++r) {
-    const auto middle = reaches.begin() + static_cast<std::ptrdiff_t>(queries / 2);
-    std::nth_element(reaches.begin(), middle, reaches.end(), [r](auto& x, auto& y) { return x[r] < y[r]; });
-    state.reach[r] = (*middle)[r];
-  }
-}
-
 }  // namespace
-
-Spool::Spool(const std::string& path, std::uint32_t dim, DType dtype, Metric metric)
-    : path_(path),
-      file_(storage::File::open(path, O_RDWR | O_CREAT | O_TRUNC, 0600)),
-      dim_(dim),
-      dtype_(dtype),
-      metric_(metric),
-      row_bytes_(dim * dtype_size(dtype)) {}
-
-Spool::~Spool() { ::unlink(path_.c_str()); }
-
-void Spool::add(const std::byte* vector, std::int64_t id) {
-  if (waiting_.size() >= kSpoolBytes) flush();
-  waiting_.insert(waiting_.end(), vector, vector + row_bytes_);
-  ids_.push_back(id);
-  hash_ += mix64(mix64(static_cast<std::uint64_t>(id)) ^ checksum({vector, row_bytes_}));
-  longest_ = std::max(longest_, length_of(vector, dtype_, metric_, dim_));
-}
-
-void Spool::flush() {
-  file_.write_at(written_, waiting_);
-  written_ += waiting_.size();
-  waiting_.clear();
-}
-
-void Spool::read(std::size_t first, std::span<std::byte> out) const {
-  if (file_.read_at(first * row_bytes_, out) != out.size()) throw CorruptError(path_ + ": shorter than it was written");
-}
-
-Scatter::Scatter(const std::string& path, std::size_t record_bytes, std::vector<std::size_t> counts,
-                 std::size_t buffer_bytes)
-    : path_(path), record_bytes_(record_bytes), counts_(std::move(counts)), waiting_(counts_.size()) {
-  buffer_bytes_ = buffer_bytes / std::max<std::size_t>(counts_.size(), 1);
-  std::uint64_t at = 0;
-  for (std::size_t count : counts_) {
-    begins_.push_back(at);
-    at += count * record_bytes_;
-  }
-  written_ = begins_;
-  if (counts_.size() > 1) {
-    file_ = std::make_unique<storage::File>(storage::File::open(path_, O_RDWR | O_CREAT | O_TRUNC, 0600));
-  }
-}
-
-Scatter::~Scatter() {
-  if (file_ != nullptr) ::unlink(path_.c_str());
-}
-
-void Scatter::add(std::size_t bucket, std::span<const std::byte> record) {
-  std::vector<std::byte>& own = waiting_[bucket];
-  if (file_ == nullptr && own.empty()) own.reserve(counts_[bucket] * record_bytes_);
-  own.insert(own.end(), record.begin(), record.end());
-  if (file_ != nullptr && own.size() >= buffer_bytes_) flush(bucket);
-}
-
-void Scatter::flush(std::size_t bucket) {
-  file_->write_at(written_[bucket], waiting_[bucket]);
-  written_[bucket] += waiting_[bucket].size();
-  waiting_[bucket].clear();
-}
-
-std::vector<std::byte> Scatter::take(std::size_t bucket) {
-  if (file_ == nullptr) return std::move(waiting_[bucket]);
-  flush(bucket);
-  waiting_[bucket] = {};
-  std::vector<std::byte> all(written_[bucket] - begins_[bucket]);
-  if (file_->read_at(begins_[bucket], all) != all.size()) throw CorruptError(path_ + ": shorter than it was written");
-  return all;
-}
 
 Built build_files(const Params& params, const Spool& rows, const BuildTarget& target, ItemCodes& codes,
                   const Table& form, const BuildProgress& progress) {

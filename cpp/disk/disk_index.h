@@ -12,10 +12,10 @@
 #include <string>
 #include <vector>
 
-#include "index/index.h"
-#include "io/block_reader.h"
 #include "disk/build.h"
 #include "disk/state.h"
+#include "index/index.h"
+#include "io/block_reader.h"
 #include "storage/directory.h"
 #include "storage/log.h"
 

@@ -37,6 +37,19 @@ Page page_of(const FileHeader& header) {
 
 }  // namespace
 
+std::string numbered(std::string_view prefix, std::uint64_t number) {
+  return std::string(prefix) + std::to_string(number);
+}
+
+std::uint64_t number_of(std::string_view name, std::string_view prefix) {
+  name.remove_prefix(prefix.size());
+  if (name.empty() || name.size() > 19 ||
+      !std::all_of(name.begin(), name.end(), [](char c) { return c >= '0' && c <= '9'; })) {
+    return kNoNumber;
+  }
+  return std::stoull(std::string(name));
+}
+
 std::uint32_t checksum(std::span<const std::byte> bytes) {
   return simd::kernels().crc32c(0, bytes.data(), bytes.size());
 }

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <string_view>
 
 #include "core/types.h"
 #include "io/block_file.h"
@@ -13,6 +14,16 @@
 /// The two large files of an index on disk. Both begin with a page that says what they are; what is behind it is only
 /// ever appended to, so that whoever read where something lies finds it there for as long as the file exists.
 namespace annlib::disk {
+
+/// Names in the directory: the manifest; the logs, lists and vectors with their numbers; and what a build leaves only
+/// when it is killed.
+inline constexpr const char* kManifest = "index.ann";
+inline constexpr std::string_view kLog = "log-", kLists = "lists-", kVectors = "vectors-", kBuild = ".build-";
+
+/// "lists-7", a file's name with its number, and back: kNoNumber for what is no such name.
+inline constexpr std::uint64_t kNoNumber = ~std::uint64_t{0};
+std::string numbered(std::string_view prefix, std::uint64_t number);
+std::uint64_t number_of(std::string_view name, std::string_view prefix);
 
 inline constexpr std::uint64_t kHeaderBytes = io::kAlignment;
 

@@ -11,8 +11,8 @@
 #include <utility>
 
 #include "core/error.h"
-#include "index/sections.h"
 #include "disk/disk_index.h"
+#include "index/sections.h"
 
 namespace annlib::disk {
 
@@ -23,24 +23,7 @@ using storage::SectionList;
 
 namespace {
 
-constexpr const char* kManifest = "index.ann";
-constexpr std::string_view kLog = "log-", kLists = "lists-", kVectors = "vectors-", kBuild = ".build-";
 constexpr std::size_t kPlaceWords = sizeof(ListPlace);
-constexpr std::uint64_t kNoNumber = ~std::uint64_t{0};
-
-/// "lists-7", a file's name with its number.
-std::string numbered(std::string_view prefix, std::uint64_t number) {
-  return std::string(prefix) + std::to_string(number);
-}
-
-std::uint64_t number_of(std::string_view name, std::string_view prefix) {
-  name.remove_prefix(prefix.size());
-  if (name.empty() || name.size() > 19 ||
-      !std::all_of(name.begin(), name.end(), [](char c) { return c >= '0' && c <= '9'; })) {
-    return kNoNumber;
-  }
-  return std::stoull(std::string(name));
-}
 
 /// The logs of a directory by the numbers of their first changes.
 std::vector<std::pair<std::uint64_t, std::string>> logs_in(const std::string& directory) {
@@ -405,48 +388,6 @@ void DiskIndex::remove_others(std::span<const std::string> logs) const {
       storage::remove_file(path(name));
     }
   }
-}
-
-Builder::Builder(const std::string& directory, const Params& params)
-    : directory_((storage::create_directory(directory), directory)),
-      params_(params),
-      lock_(std::make_unique<storage::DirectoryLock>(directory)),
-      spool_(directory + "/" + std::string(kBuild) + "rows", params.lists.dim, params.lists.dtype,
-             params.lists.metric) {
-  const auto names = storage::directory_names(directory);
-  if (std::find(names.begin(), names.end(), kManifest) != names.end()) {
-    throw OsError(EEXIST, directory, "'" + directory + "' holds an index already: open() it, or build elsewhere");
-  }
-}
-
-void Builder::add(const VectorBlock& vectors, std::span<const std::int64_t> ids) {
-  if (vectors.dim != params_.lists.dim || vectors.dtype != params_.lists.dtype) {
-    throw ValueError("vectors have another dim or dtype than those before them");
-  }
-  require_finite(vectors, "vectors");
-  if (ids.size() != vectors.count) throw ValueError("the numbers of vectors and ids differ");
-  if (count() + ids.size() > kMaxSlots)
-    throw ValueError("an index holds at most " + std::to_string(kMaxSlots) + " vectors");
-  for (std::size_t i = 0; i < ids.size(); ++i) {
-    if (ids[i] < 0) throw ValueError("ids must be non-negative, got " + std::to_string(ids[i]));
-    spool_.add(vectors.row(i), ids[i]);
-  }
-}
-
-void Builder::finish(const Columns& attributes, const DiskIndex::Extra& extra, int threads,
-                     const BuildProgress& progress) {
-  require_distinct(spool_.ids());
-  require_rows(attributes, count());
-  spool_.finish();
-  DiskIndex index(directory_, params_, mix64(spool_.hash() ^ mix64(params_.lists.seed)), OpenOptions());
-  require_fit(index.table_.columns(), attributes);
-  const BuildTarget target{directory_, index.identity_, numbered(kLists, 0), numbered(kVectors, 0), threads};
-  Built built = build_files(params_, spool_, target, index.codes_, index.table_, progress);
-  index.longest_ = spool_.longest();
-  index.fill_table(index.table_, built, spool_.ids(), {}, {}, {}, attributes);
-  index.fresh_.begin_at(static_cast<Slot>(built.state->on_disk));
-  index.extra_ = extra;
-  index.write_manifest(*built.state);
 }
 
 }  // namespace annlib::disk

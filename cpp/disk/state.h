@@ -9,11 +9,11 @@
 #include <vector>
 
 #include "codec/codec.h"
+#include "disk/files.h"
 #include "io/block_reader.h"
 #include "posting/posting_lists.h"
 #include "spann/centroid_index.h"
 #include "spann/centroids.h"
-#include "disk/files.h"
 #include "spann/spann_index.h"
 
 namespace annlib::disk {

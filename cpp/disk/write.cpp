@@ -10,8 +10,8 @@
 
 #include "core/error.h"
 #include "core/parallel.h"
-#include "index/sections.h"
 #include "disk/disk_index.h"
+#include "index/sections.h"
 #include "table/vectors.h"
 
 namespace annlib::disk {

@@ -20,10 +20,10 @@ namespace annlib {
 
 /// What a search cost.
 struct SearchCost {
-  std::uint64_t distances = 0;  ///< distances computed on the walk
-  std::uint64_t hops = 0;       ///< nodes expanded
-  std::uint64_t reranked = 0;   ///< exact distances computed afterwards
-  std::uint64_t estimates = 0;  ///< neighbours scored by their codes
+  std::uint64_t distances = 0;                              ///< distances computed on the walk
+  std::uint64_t hops = 0;                                   ///< nodes expanded
+  std::uint64_t reranked = 0;                               ///< exact distances computed afterwards
+  std::uint64_t estimates = 0;                              ///< neighbours scored by their codes
   std::uint64_t reads = 0, bytes_read = 0, cache_hits = 0;  ///< of an index on disk: blocks of files
   SearchCost& operator+=(const SearchCost& other) {
     distances += other.distances;

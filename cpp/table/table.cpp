@@ -83,9 +83,7 @@ void Table::drop_rows() {
   norms_ = {};
 }
 
-void Table::note_length(const std::byte* row) {
-  longest_ = std::max(longest_, length_of(row, dtype_, metric_, dim_));
-}
+void Table::note_length(const std::byte* row) { longest_ = std::max(longest_, length_of(row, dtype_, metric_, dim_)); }
 
 void Table::reveal(Slot slot, std::int64_t id, std::uint32_t arrival) {
   ids_[slot] = id;

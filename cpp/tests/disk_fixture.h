@@ -9,8 +9,8 @@
 #include <utility>
 #include <vector>
 
-#include "flat/flat_index.h"
 #include "disk/disk_index.h"
+#include "flat/flat_index.h"
 #include "tests/check.h"
 #include "tests/container_fixture.h"
 #include "tests/index_harness.h"

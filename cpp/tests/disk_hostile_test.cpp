@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "core/error.h"
-#include "spann/disk_files.h"
+#include "disk/files.h"
 #include "tests/check.h"
 #include "tests/disk_fixture.h"
 
