@@ -155,7 +155,7 @@ TEST(disk_hostile_sections_of_the_manifest) {
     CHECK(victim.use());
     for (const Place& place : places_in(good)) {
       if (place.length == 0) continue;
-      for (int attempt = 0; attempt < 12; ++attempt) {
+      for (int attempt = 0; attempt < 8; ++attempt) {
         Bytes bad(good);
         for (std::size_t changes = 1 + random() % 3; changes-- > 0;) {
           if (place.length < 4 || attempt % 4 == 0) {
@@ -190,7 +190,7 @@ TEST(disk_hostile_lists_with_right_checksums) {
     const Place places = place_of(manifest, "lists.places");
     const ListForm form(ListCodes(kDim, specimen.metric),
                         ItemCodes(params_of(kDim, specimen.metric, specimen.codec)).bytes());
-    for (int attempt = 0; attempt < 24; ++attempt) {
+    for (int attempt = 0; attempt < 10; ++attempt) {
       Bytes bad_manifest(manifest), bad(good);
       for (std::size_t at = places.offset; at < places.offset + places.length; at += sizeof(ListPlace)) {
         auto place = get<ListPlace>(bad_manifest, at);
@@ -218,7 +218,7 @@ TEST(disk_hostile_vectors_with_right_checksums) {
     const Bytes manifest = victim.file("index.ann"), good = victim.file("vectors-0");
     const Place sums = place_of(manifest, "vectors.sums");
     const VectorForm form(kDim * sizeof(float));
-    for (int attempt = 0; attempt < 24; ++attempt) {
+    for (int attempt = 0; attempt < 10; ++attempt) {
       Bytes bad_manifest(manifest), bad(good);
       for (std::size_t unit = 0; unit < sums.length / 4; ++unit) {
         for (int changes = 0; changes < 1 << attempt % 8; ++changes) {
