@@ -134,10 +134,6 @@ class DiskIndex final : public Index {
 
   // search.cpp
   RowForm row_form() const { return {dim_, dtype_, metric_, longest_}; }
-  template <class Accept>
-  void probe(const QueryView& query, std::size_t k, std::size_t wanted, const SlotSet* passing, const Accept& accept,
-             Scratch& s) const;
-  void read_exact(const Scan& exact, std::span<const Slot> slots, const void* equal, Scratch& s) const;
   template <class Take>
   void for_vectors(std::span<const Slot> slots, SearchCost& cost, Take&& take) const;
   void scan_vectors(const SlotSet* passing, SearchCost& cost,

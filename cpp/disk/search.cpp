@@ -7,15 +7,13 @@
 #include <utility>
 
 #include "core/error.h"
-#include "core/random.h"
 #include "disk/disk_index.h"
+#include "disk/probe.h"
 #include "table/vectors.h"
 
 namespace annlib::disk {
 namespace {
 
-// Lists of which a walk over centroids asks for more than it is to give.
-constexpr std::size_t kSpareLists = 16;
 // What is read of vectors for each result, about.
 constexpr double kReadEach = 1.5;
 // The longest read of a scan.
@@ -24,54 +22,8 @@ constexpr std::size_t kScanBytes = std::size_t{256} << 10;
 constexpr std::size_t kGap = 8;
 // So many vectors are read one by one, all at the same time; more in long reads.
 constexpr std::size_t kReadSingly = 1024;
-// Where so many items pass for every list, something passes in nearly all lists.
-constexpr std::size_t kPassingEach = 16;
 // What a read takes, in nanoseconds, for people who compare plans.
 constexpr double kRead = 2e4;
-
-// Codes wrong by more than so many times their typical error are given up: the more lists are read, the fewer, for
-// either alone would come to nothing.
-float errors_allowed(std::size_t lists) { return 0.9f + 0.3f * std::log2(static_cast<float>(lists)); }
-
-/// Slots that a query has seen: few, of many.
-class SeenSlots {
- public:
-  SeenSlots() : places_(1024, kNoSlot) {}
-  /// True the first time.
-  bool insert(Slot slot) {
-    if (2 * ++count_ > places_.size()) grow();
-    Slot& place = find(slot);
-    if (place == slot) {
-      --count_;
-      return false;
-    }
-    place = slot;
-    return true;
-  }
-
- private:
-  Slot& find(Slot slot) {
-    std::size_t i = mix64(slot) & (places_.size() - 1);
-    while (places_[i] != kNoSlot && places_[i] != slot) i = (i + 1) & (places_.size() - 1);
-    return places_[i];
-  }
-  void grow() {
-    std::vector<Slot> old(2 * places_.size(), kNoSlot);
-    old.swap(places_);
-    for (Slot slot : old) {
-      if (slot != kNoSlot) find(slot) = slot;
-    }
-  }
-
-  std::vector<Slot> places_;
-  std::size_t count_ = 0;
-};
-
-struct AcceptItems {
-  const Bitset& slots;
-  Slot left_out;
-  bool operator()(Slot slot) const { return slots.test(slot) && slot != left_out; }
-};
 
 }  // namespace
 
@@ -151,189 +103,6 @@ void DiskIndex::fetch(std::span<const Slot> slots, std::byte* out) const {
   });
 }
 
-// Exact distances of these slots, in any order, appended to s.found; but for what equals `equal`, where that is given.
-void DiskIndex::read_exact(const Scan& exact, std::span<const Slot> slots, const void* equal, Scratch& s) const {
-  std::vector<Slot> sorted(slots.begin(), slots.end());
-  std::sort(sorted.begin(), sorted.end());
-  const RowForm form = row_form();
-  for_vectors(sorted, s.cost, [&](Slot slot, const std::byte* row) {
-    if (equal != nullptr && std::memcmp(row, equal, vector_form_.vector_bytes()) == 0) return;
-    s.found.emplace_back(score_row(exact, form, row), slot);
-  });
-  s.cost.reranked += slots.size();
-}
-
-// The nearest k items that pass, appended to s.found in any order: from about `wanted` lists, from fewer where what was
-// found is near and from more where it is far. As many as are wanted are asked for at once, others when it is known how
-// near results are: what is read together takes little longer than one of it.
-template <class Accept>
-void DiskIndex::probe(const QueryView& query, std::size_t k, std::size_t wanted, const SlotSet* passing,
-                      const Accept& accept, Scratch& s) const {
-  const State& state = *state_;
-  const PostingLists& lists = state.fresh;
-  const bool product = metric_ == Metric::ip;
-  const float part = lists.codes().part();
-  const RowForm form = row_form();
-  const simd::ScanBlock scan_block = simd::kernels().scan_block;
-  simd::Rows no_rows;
-  no_rows.dim = dim_;
-  const Scan exact = exact_scan(form, no_rows, query, s.row);
-  float* row = s.query.need_floats(dim_);
-  lists.codes().load(query.data, query.dtype, row);
-  const simd::BlockQuery tables = lists.codes().prepare(row, s.tables);
-  Scan by_code = codes_.none() ? exact : codes_.prepare(form, query, row, s.codes);
-  const float length = product ? std::sqrt(simd::kernels().norm2(row, dim_)) : 0.0f;
-  // What rounding the query to 7 bits does: of lists far smaller than it is long, that is what errors come from.
-  const float rounding = tables.scale * std::sqrt(static_cast<float>(tables.count) / 12.0f);
-  const float allowed = errors_allowed(wanted), row_margin = allowed * state.row_error;
-
-  // Lists in which something passes, where that is not in all.
-  std::size_t count = state.centroids.count();
-  std::vector<std::uint32_t> marked;
-  const bool few = passing != nullptr && passing->count() < kPassingEach * count;
-  if (few) {
-    passing->for_each([&](std::size_t slot) {
-      for (std::uint32_t home : state.homes_of(static_cast<Slot>(slot))) {
-        if (home != kNoList) marked.push_back(home);
-      }
-    });
-    std::sort(marked.begin(), marked.end());
-    marked.erase(std::unique(marked.begin(), marked.end()), marked.end());
-    count = marked.size();
-  }
-  const float reach = wanted < count ? state.reach_of(static_cast<double>(wanted)) : std::numeric_limits<float>::max();
-  const std::size_t most = passing != nullptr ? count : std::min(count, 4 * wanted), least = std::min(count, wanted);
-
-  struct Waiting {
-    float distance, margin;
-    Slot slot;
-  };
-  std::vector<Waiting> waiting;
-  std::vector<Candidate> order;
-  std::vector<io::BlockRequest> requests;
-  std::vector<io::BlockCache::Block> blocks;
-  std::vector<Slot> slots;
-  SeenSlots seen;
-  s.nearest.reset(k);
-  const auto kth = [&] {
-    return s.nearest.full() ? s.nearest.bound().distance() : std::numeric_limits<float>::infinity();
-  };
-  const auto beyond = [&](Candidate list) {
-    return product ? list.distance() > kth() + reach : list.distance() > kth() * reach;
-  };
-  const auto margin_of = [&](float width, float distance) {
-    const float compared = product ? length : std::sqrt(std::max(distance / part, 0.0f));
-    const float margin = std::max(allowed, 2.0f) * width * (state.error * compared + rounding);
-    return std::isfinite(margin) ? margin : std::numeric_limits<float>::max();
-  };
-  const auto scan_list = [&](Candidate list, const std::byte* bytes) {
-    const ListPlace& place = state.places[list.slot()];
-    s.cost.estimates += place.size;
-    if (list_form_.has_signs()) {
-      const float margin = margin_of(place.width, list.distance());
-      const float bound = kth() + margin;
-      scan_blocks(
-          bytes, place.size, list_form_.stride(), tables, list.distance(), bound, scan_block, [] {},
-          [&](std::uint32_t, Slot slot, float estimate) {
-            if (slot >= table_.slots() || !accept(slot) || !seen.insert(slot)) return;
-            waiting.push_back({estimate, margin, slot});
-            s.nearest.push(Candidate(estimate, slot));
-          });
-      return;
-    }
-    s.need(place.size);
-    const std::byte* rows = list_form_.rows(bytes, place.size);
-    if (codes_.raw()) {
-      for (std::uint32_t i = 0; i < place.size; ++i) {
-        s.distances[i] = score_row(exact, form, rows + i * list_form_.row_bytes());
-      }
-    } else {
-      codes_.at(by_code, rows);
-      by_code.score_range(0, place.size, s.distances.data());
-    }
-    s.cost.distances += place.size;
-    const float bound = kth() + row_margin;
-    for (std::uint32_t i = 0; i < place.size; ++i) {
-      if (s.distances[i] > bound) continue;
-      const Slot slot = list_form_.slot(bytes, i);
-      if (slot >= table_.slots() || !accept(slot) || !seen.insert(slot)) continue;
-      waiting.push_back({s.distances[i], row_margin, slot});
-      s.nearest.push(Candidate(s.distances[i], slot));
-    }
-  };
-  // What came since is in memory, and its distance is known.
-  const auto scan_fresh = [&](Candidate list) {
-    const float margin = margin_of(lists.width(list.slot()), list.distance());
-    const float bound = kth() + row_margin + margin;
-    s.cost.estimates +=
-        lists.scan(list.slot(), kNoList, tables, list.distance(), bound, scan_block, [&](Slot slot, float) {
-          if (!accept(slot) || !seen.insert(slot)) return;
-          const float distance = score_row(exact, form, fresh_.row(slot));
-          waiting.push_back({distance, row_margin, slot});
-          s.nearest.push(Candidate(distance, slot));
-        });
-  };
-
-  std::size_t at = 0, asked = 0;
-  while (at < count && (at < most || !s.nearest.full())) {
-    if (at == order.size()) {
-      if (few) {
-        state.centroids.rank(lists, row, marked, s);
-      } else {
-        asked = asked == 0 ? wanted + kSpareLists : 2 * asked;
-        state.centroids.search(lists, row, tables, std::min(asked, count), s);
-      }
-      if (s.found.size() <= at) break;
-      order.assign(s.found.begin(), s.found.end());
-    }
-    const std::size_t first = at;
-    std::size_t last = std::min(order.size(), at + std::max<std::size_t>(least, 1));
-    if (at >= least) {
-      while (last > at && beyond(order[last - 1])) --last;
-      if (last == at) break;
-    }
-    requests.clear();
-    blocks.assign(last - first, nullptr);
-    for (std::size_t i = first; i < last; ++i) {
-      const ListPlace& place = state.places[order[i].slot()];
-      if (place.size > 0) requests.push_back({place.offset, list_form_.bytes(place.size), i - first, place.crc});
-    }
-    io::BlockBatch batch(*state.lists_file);
-    batch.add(requests);
-    for (; at < last; ++at) {  // by their order, so that what is found does not depend on which comes first
-      if (state.places[order[at].slot()].size > 0) {
-        while (blocks[at - first] == nullptr) {
-          auto arrival = batch.next();
-          blocks[arrival->tag] = std::move(arrival->block);
-        }
-        scan_list(order[at], blocks[at - first]->data());
-      }
-      if (lists.size(order[at].slot()) > 0) scan_fresh(order[at]);
-      s.nearest.shrink();
-      ++s.cost.hops;
-    }
-    s.cost.reads += batch.reads();
-    s.cost.bytes_read += batch.bytes_read();
-    s.cost.cache_hits += batch.hits();
-  }
-
-  // Exact distances, all at once: of what may be among the k nearest by what its code is likely to be off by.
-  s.found.clear();
-  s.nearest.shrink();
-  const void* equal = query.left_out != kNoSlot ? query.data : nullptr;
-  const float limit = kth();
-  slots.clear();
-  for (const Waiting& w : waiting) {
-    if (w.distance - w.margin > limit) continue;
-    if (codes_.raw() && equal == nullptr) {
-      s.found.emplace_back(w.distance, w.slot);
-    } else {
-      slots.push_back(w.slot);
-    }
-  }
-  read_exact(exact, slots, equal, s);
-}
-
 bool DiskIndex::search_one(const QueryView& query, const SearchRequest& request, const Passing& filter, std::size_t,
                            Scratch& s, PlanReport& report) const {
   require_open();
@@ -355,7 +124,6 @@ bool DiskIndex::search_one(const QueryView& query, const SearchRequest& request,
     scan = scan || report.scan_cost <= report.walk_cost;
   }
   s.found.clear();
-  const AcceptItems alive{table_.alive_bits(), query.left_out};
   if (scan) {
     report.plan = Plan::exact;
     simd::Rows no_rows;
@@ -379,12 +147,16 @@ bool DiskIndex::search_one(const QueryView& query, const SearchRequest& request,
     return true;
   }
   report.plan = Plan::walk;
-  if (passing == nullptr) {
-    probe(query, k, wanted, nullptr, alive, s);
-  } else {
-    const MarkedSlots marked(*passing, s.passing);
-    probe(query, k, wanted, passing, AcceptItems{marked.bits(), query.left_out}, s);
-  }
+  std::optional<MarkedSlots> marked;
+  if (passing != nullptr) marked.emplace(*passing, s.passing);
+  const ProbeView view{
+      state,  table_, codes_, list_form_, vector_form_, row_form(), marked ? marked->bits() : table_.alive_bits(),
+      passing};
+  Probe probe(view, query, k, wanted, s);
+  probe.scan_lists([&](Slot slot) { return fresh_.row(slot); });
+  const std::span<const Slot> near = probe.near();
+  for_vectors(near, s.cost, [&](Slot slot, const std::byte* row) { probe.take_exact(slot, row); });
+  s.cost.reranked += near.size();
   std::sort(s.found.begin(), s.found.end());
   s.found.resize(std::min(s.found.size(), k));
   return true;

@@ -1,0 +1,238 @@
+#include "disk/probe.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <utility>
+
+#include "core/random.h"
+#include "table/vectors.h"
+
+namespace annlib::disk {
+namespace {
+
+// Lists of which a walk over centroids asks for more than it is to give.
+constexpr std::size_t kSpareLists = 16;
+// So many times as many lists as are wanted are read at most, where all may be results.
+constexpr std::size_t kMost = 4;
+// Where so many items pass for every list, something passes in nearly all lists.
+constexpr std::size_t kPassingEach = 16;
+
+// Codes wrong by more than so many times their typical error are given up: the more lists are read, the fewer, for
+// either alone would come to nothing.
+float errors_allowed(std::size_t lists) { return 0.9f + 0.3f * std::log2(static_cast<float>(lists)); }
+
+simd::Rows no_rows(std::uint32_t dim) {
+  simd::Rows rows;
+  rows.dim = dim;
+  return rows;
+}
+
+}  // namespace
+
+bool Probe::Seen::insert(Slot slot) {
+  if (2 * ++count_ > places_.size()) grow();
+  Slot& place = find(slot);
+  if (place == slot) {
+    --count_;
+    return false;
+  }
+  place = slot;
+  return true;
+}
+
+Slot& Probe::Seen::find(Slot slot) {
+  std::size_t i = mix64(slot) & (places_.size() - 1);
+  while (places_[i] != kNoSlot && places_[i] != slot) i = (i + 1) & (places_.size() - 1);
+  return places_[i];
+}
+
+void Probe::Seen::grow() {
+  std::vector<Slot> old(2 * places_.size(), kNoSlot);
+  old.swap(places_);
+  for (Slot slot : old) {
+    if (slot != kNoSlot) find(slot) = slot;
+  }
+}
+
+Probe::Probe(const ProbeView& view, const QueryView& query, std::size_t k, std::size_t wanted, Scratch& s)
+    : view_(view),
+      query_(query),
+      s_(s),
+      lists_(view.state.fresh),
+      product_(view.form.metric == Metric::ip),
+      wanted_(wanted),
+      exact_(exact_scan(view.form, no_rows(view.form.dim), query, s.row)),
+      vector_(s.query.need_floats(view.form.dim)),
+      allowed_(errors_allowed(wanted)),
+      row_margin_(allowed_ * view.state.row_error),
+      count_(view.state.centroids.count()) {
+  lists_.codes().load(query.data, query.dtype, vector_);
+  tables_ = lists_.codes().prepare(vector_, s.tables);
+  by_code_ = view.codes.none() ? exact_ : view.codes.prepare(view.form, query, vector_, s.codes);
+  length_ = product_ ? std::sqrt(simd::kernels().norm2(vector_, view.form.dim)) : 0.0f;
+  // Of lists far smaller than the query is long, that is what errors come from.
+  rounding_ = tables_.scale * std::sqrt(static_cast<float>(tables_.count) / 12.0f);
+  s.nearest.reset(k);
+  s.found.clear();
+  mark_lists();
+  reach_ = wanted < count_ ? view.state.reach_of(static_cast<double>(wanted)) : std::numeric_limits<float>::max();
+}
+
+float Probe::kth() const {
+  return s_.nearest.full() ? s_.nearest.bound().distance() : std::numeric_limits<float>::infinity();
+}
+
+bool Probe::beyond(Candidate list) const {
+  return product_ ? list.distance() > kth() + reach_ : list.distance() > kth() * reach_;
+}
+
+float Probe::margin_of(float width, float distance) const {
+  const float compared = product_ ? length_ : std::sqrt(std::max(distance / lists_.codes().part(), 0.0f));
+  const float margin = std::max(allowed_, 2.0f) * width * (view_.state.error * compared + rounding_);
+  return std::isfinite(margin) ? margin : std::numeric_limits<float>::max();
+}
+
+// The lists in which something passes, where that is not in all.
+void Probe::mark_lists() {
+  few_ = view_.passing != nullptr && view_.passing->count() < kPassingEach * count_;
+  if (!few_) return;
+  view_.passing->for_each([&](std::size_t slot) {
+    for (std::uint32_t home : view_.state.homes_of(static_cast<Slot>(slot))) {
+      if (home != kNoList) marked_.push_back(home);
+    }
+  });
+  std::sort(marked_.begin(), marked_.end());
+  marked_.erase(std::unique(marked_.begin(), marked_.end()), marked_.end());
+  count_ = marked_.size();
+}
+
+// Makes order_ longer than `at`; false where there are no more.
+bool Probe::more_lists(std::size_t at) {
+  if (at < order_.size()) return true;
+  if (few_) {
+    view_.state.centroids.rank(lists_, vector_, marked_, s_);
+  } else {
+    asked_ = asked_ == 0 ? wanted_ + kSpareLists : 2 * asked_;
+    view_.state.centroids.search(lists_, vector_, tables_, std::min(asked_, count_), s_);
+  }
+  if (s_.found.size() <= at) return false;
+  order_.assign(s_.found.begin(), s_.found.end());
+  return true;
+}
+
+void Probe::scan_lists(const FreshRow& row) {
+  const std::size_t most = view_.passing != nullptr ? count_ : std::min(count_, kMost * wanted_);
+  const std::size_t least = std::min(count_, wanted_), round = std::max<std::size_t>(least, 1);
+  for (std::size_t at = 0; at < count_ && (at < most || !s_.nearest.full()) && more_lists(at);) {
+    std::size_t last = std::min(order_.size(), at + round);
+    while (at >= least && last > at && beyond(order_[last - 1])) --last;
+    if (last == at) break;
+    scan_round(at, last, row);
+    at = last;
+  }
+  s_.found.clear();
+}
+
+void Probe::scan_round(std::size_t first, std::size_t last, const FreshRow& row) {
+  const State& state = view_.state;
+  std::vector<io::BlockRequest> requests;
+  for (std::size_t i = first; i < last; ++i) {
+    const ListPlace& place = state.places[order_[i].slot()];
+    if (place.size > 0) requests.push_back({place.offset, view_.list_form.bytes(place.size), i - first, place.crc});
+  }
+  std::vector<io::BlockCache::Block> blocks(last - first);
+  io::BlockBatch batch(*state.lists_file);
+  batch.add(requests);
+  for (std::size_t i = first; i < last; ++i) {  // in order, so that what is found does not depend on which comes first
+    const Candidate list = order_[i];
+    if (state.places[list.slot()].size > 0) {
+      while (blocks[i - first] == nullptr) {
+        auto arrival = batch.next();
+        blocks[arrival->tag] = std::move(arrival->block);
+      }
+      const std::byte* bytes = blocks[i - first]->data();
+      view_.list_form.has_signs() ? scan_signs(list, bytes) : scan_rows(list, bytes);
+    }
+    if (lists_.size(list.slot()) > 0) scan_fresh(list, row);
+    s_.nearest.shrink();
+    ++s_.cost.hops;
+  }
+  s_.cost.reads += batch.reads();
+  s_.cost.bytes_read += batch.bytes_read();
+  s_.cost.cache_hits += batch.hits();
+}
+
+void Probe::scan_signs(Candidate list, const std::byte* bytes) {
+  const ListPlace& place = view_.state.places[list.slot()];
+  const float margin = margin_of(place.width, list.distance());
+  const float bound = kth() + margin;
+  s_.cost.estimates += place.size;
+  scan_blocks(
+      bytes, place.size, view_.list_form.stride(), tables_, list.distance(), bound, simd::kernels().scan_block, [] {},
+      [&](std::uint32_t, Slot slot, float estimate) {
+        if (!accepts(slot)) return;
+        waiting_.push_back({estimate, margin, slot});
+        s_.nearest.push(Candidate(estimate, slot));
+      });
+}
+
+void Probe::scan_rows(Candidate list, const std::byte* bytes) {
+  const std::uint32_t size = view_.state.places[list.slot()].size;
+  const std::byte* rows = view_.list_form.rows(bytes, size);
+  s_.need(size);
+  if (view_.codes.raw()) {
+    for (std::uint32_t i = 0; i < size; ++i) {
+      s_.distances[i] = score_row(exact_, view_.form, rows + i * view_.list_form.row_bytes());
+    }
+  } else {
+    view_.codes.at(by_code_, rows);
+    by_code_.score_range(0, size, s_.distances.data());
+  }
+  s_.cost.distances += size;
+  const float bound = kth() + row_margin_;
+  for (std::uint32_t i = 0; i < size; ++i) {
+    if (s_.distances[i] > bound) continue;
+    const Slot slot = view_.list_form.slot(bytes, i);
+    if (!accepts(slot)) continue;
+    waiting_.push_back({s_.distances[i], row_margin_, slot});
+    s_.nearest.push(Candidate(s_.distances[i], slot));
+  }
+}
+
+// What came since the lists were written is in memory, and its distance is known.
+void Probe::scan_fresh(Candidate list, const FreshRow& row) {
+  const float bound = kth() + row_margin_ + margin_of(lists_.width(list.slot()), list.distance());
+  s_.cost.estimates += lists_.scan(list.slot(), kNoList, tables_, list.distance(), bound, simd::kernels().scan_block,
+                                   [&](Slot slot, float) {
+                                     if (!accepts(slot)) return;
+                                     const float distance = score_row(exact_, view_.form, row(slot));
+                                     waiting_.push_back({distance, row_margin_, slot});
+                                     s_.nearest.push(Candidate(distance, slot));
+                                   });
+}
+
+std::span<const Slot> Probe::near() {
+  s_.nearest.shrink();
+  const float limit = kth();
+  const bool known = view_.codes.raw() && query_.left_out == kNoSlot;
+  slots_.clear();
+  for (const Waiting& w : waiting_) {
+    if (w.distance - w.margin > limit) continue;
+    if (known) {
+      s_.found.emplace_back(w.distance, w.slot);
+    } else {
+      slots_.push_back(w.slot);
+    }
+  }
+  std::sort(slots_.begin(), slots_.end());
+  return slots_;
+}
+
+void Probe::take_exact(Slot slot, const std::byte* row) {
+  if (query_.left_out != kNoSlot && std::memcmp(row, query_.data, view_.vector_form.vector_bytes()) == 0) return;
+  s_.found.emplace_back(score_row(exact_, view_.form, row), slot);
+}
+
+}  // namespace annlib::disk

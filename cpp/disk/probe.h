@@ -1,0 +1,95 @@
+#pragma once
+
+#include <cstddef>
+#include <functional>
+#include <span>
+#include <vector>
+
+#include "core/slot_set.h"
+#include "disk/state.h"
+#include "graph/beam_search.h"
+
+namespace annlib::disk {
+
+/// What a query is answered from. All of it outlives the query.
+struct ProbeView {
+  const State& state;
+  const Table& table;
+  const ItemCodes& codes;
+  const ListForm& list_form;
+  const VectorForm& vector_form;
+  RowForm form;
+  const Bitset& accepted;  ///< slots that may be results
+  const SlotSet* passing;  ///< the same as a set, or nullptr where all that live may be
+};
+
+/// One query through posting lists, from about `wanted` of them: from fewer where what was found is near, and from more
+/// where it is far. As many as are wanted are asked for at once, others when it is known how near results are: what is
+/// read together takes little longer than one of it.
+class Probe {
+ public:
+  using FreshRow = std::function<const std::byte*(Slot)>;
+
+  Probe(const ProbeView& view, const QueryView& query, std::size_t k, std::size_t wanted, Scratch& s);
+
+  /// Reads lists and scores what they hold; `row` gives the vectors of slots that are in no file yet.
+  void scan_lists(const FreshRow& row);
+  /// Then, ascending, the slots whose vectors are to be given to take_exact(): of what may be among the k nearest by
+  /// what its code is likely to be off by. The others of them are in s.found already.
+  std::span<const Slot> near();
+  void take_exact(Slot slot, const std::byte* row);
+
+ private:
+  /// Slots that a query has seen: few, of many.
+  class Seen {
+   public:
+    Seen() : places_(1024, kNoSlot) {}
+    /// True the first time.
+    bool insert(Slot slot);
+
+   private:
+    Slot& find(Slot slot);
+    void grow();
+
+    std::vector<Slot> places_;
+    std::size_t count_ = 0;
+  };
+  struct Waiting {
+    float distance, margin;
+    Slot slot;
+  };
+
+  bool accepts(Slot slot) {
+    return slot < view_.table.slots() && view_.accepted.test(slot) && slot != query_.left_out && seen_.insert(slot);
+  }
+  float kth() const;
+  bool beyond(Candidate list) const;
+  float margin_of(float width, float distance) const;
+  void mark_lists();
+  bool more_lists(std::size_t at);
+  void scan_round(std::size_t first, std::size_t last, const FreshRow& row);
+  void scan_signs(Candidate list, const std::byte* bytes);
+  void scan_rows(Candidate list, const std::byte* bytes);
+  void scan_fresh(Candidate list, const FreshRow& row);
+
+  const ProbeView& view_;
+  const QueryView& query_;
+  Scratch& s_;
+  const PostingLists& lists_;
+  const bool product_;
+  const std::size_t wanted_;
+  Scan exact_, by_code_;
+  float* vector_;  ///< the query as lists see it
+  simd::BlockQuery tables_;
+  float length_, rounding_;  ///< of the query, and what rounding it to 7 bits does
+  float allowed_, row_margin_, reach_;
+  std::size_t count_, asked_ = 0;
+  bool few_ = false;                   ///< lists may be left out, for nothing in them passes
+  std::vector<std::uint32_t> marked_;  ///< the others
+  std::vector<Candidate> order_;       ///< lists, nearest first
+  std::vector<Waiting> waiting_;
+  std::vector<Slot> slots_;
+  Seen seen_;
+};
+
+}  // namespace annlib::disk
