@@ -383,7 +383,7 @@ class DiskIndex::Merge {
                            static_cast<std::uint32_t>(i % simd::kBlockRows));
         }
         *list_form().slot(list.data(), i) = joined[j].slot;
-        std::memcpy(list_form().row(list.data(), size, i), joined[j].row.data(), joined[j].row.size());
+        std::copy(joined[j].row.begin(), joined[j].row.end(), list_form().row(list.data(), size, i));
       }
       next_->places[l] = size > 0 ? writer.write(list, size) : ListPlace();
       next_->places[l].split_at = old.split_at;
