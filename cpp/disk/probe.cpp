@@ -77,7 +77,8 @@ Probe::Probe(const ProbeView& view, const QueryView& query, std::size_t k, std::
   s.nearest.reset(k);
   s.found.clear();
   mark_lists();
-  reach_ = wanted < count_ ? view.state.reach_of(static_cast<double>(wanted)) : std::numeric_limits<float>::max();
+  reach_ =
+      wanted < count_ ? reach_of(view.state.reach, static_cast<double>(wanted)) : std::numeric_limits<float>::max();
 }
 
 float Probe::kth() const {

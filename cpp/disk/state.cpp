@@ -80,13 +80,6 @@ float score_row(const Scan& scan, const RowForm& form, const std::byte* row) {
   return distance;
 }
 
-float State::reach_of(double lists) const {
-  const double at = std::clamp(std::log2(std::max(lists, 1.0)), 0.0, static_cast<double>(reach.size() - 1));
-  const auto low = static_cast<std::size_t>(at);
-  const std::size_t high = std::min(low + 1, reach.size() - 1);
-  return reach[low] + static_cast<float>(at - static_cast<double>(low)) * (reach[high] - reach[low]);
-}
-
 void State::near_lists(Metric metric, const float* row, std::size_t n, Scratch& s,
                        std::vector<NearCentroid>& near) const {
   near.clear();

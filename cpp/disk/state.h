@@ -88,7 +88,6 @@ struct State {
   std::span<const std::uint32_t> homes_of(Slot slot) const {
     return {homes.data() + std::size_t{slot} * replicas, replicas};
   }
-  float reach_of(double lists) const;
   /// The n lists nearest to a row by squared distance, whatever the metric: lists are what lies together.
   void near_lists(Metric metric, const float* row, std::size_t n, Scratch& s, std::vector<NearCentroid>& near) const;
   bool is_given_up(std::uint32_t list) const { return std::binary_search(given_up.begin(), given_up.end(), list); }

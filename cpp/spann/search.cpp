@@ -80,7 +80,8 @@ bool SpannIndex::probe(const QueryView& query, std::size_t k, std::size_t wanted
   // What is typical of the data need not be so around this query.
   const std::size_t least = (wanted + 1) / 2;
   const bool product = metric_ == Metric::ip;
-  const float reach = wanted < count ? state.reach_of(static_cast<double>(wanted)) : std::numeric_limits<float>::max();
+  const float reach =
+      wanted < count ? reach_of(state.reach, static_cast<double>(wanted)) : std::numeric_limits<float>::max();
   const float part = lists.codes().part();
   const Scan exact = state.stored.prepare(query, s.row);
   const simd::ScanBlock scan_block = simd::kernels().scan_block;

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -30,6 +31,9 @@ struct SpannParams {
   std::uint64_t rank(std::int64_t id) const { return random64(seed, 1, static_cast<std::uint64_t>(id)); }
 };
 
+/// How many times as far as the k-th nearest found the centroid of the last of about n lists is, by SpannState::reach.
+float reach_of(std::span<const float> reach, double lists);
+
 /// All that a SPANN index holds, as one thing that can be built beside another and take its place.
 struct SpannState {
   /// How many reaches are learnt: those of 1, 2, 4 ... lists.
@@ -55,8 +59,6 @@ struct SpannState {
 
   std::span<std::uint32_t> homes_of(Slot slot) { return {homes.data() + std::size_t{slot} * replicas, replicas}; }
   std::size_t memory_bytes() const;
-  /// How many times as far as the k-th nearest found the centroid of the last of about n lists is.
-  float reach_of(double lists) const;
   void learn(int threads);
   /// The n nearest lists to a row by squared distance.
   void near_lists(const float* row, std::size_t n, Scratch& s, std::vector<NearCentroid>& near) const;

@@ -166,7 +166,7 @@ void SpannState::split(std::uint32_t list, int threads, FairSharedMutex& lock) {
   }
 }
 
-float SpannState::reach_of(double lists) const {
+float reach_of(std::span<const float> reach, double lists) {
   const double at = std::clamp(std::log2(std::max(lists, 1.0)), 0.0, static_cast<double>(reach.size() - 1));
   const auto low = static_cast<std::size_t>(at);
   const std::size_t high = std::min(low + 1, reach.size() - 1);
