@@ -160,5 +160,3 @@ def test_efforts_are_given_once() -> None:
         index.search(vectors(1, 4), nprobe=0)
     with pytest.raises(ValueError, match="no graph"):
         index.search(vectors(1, 4), plan="subgraph")
-    with pytest.raises(ValueError, match="path"):
-        SPANNIndex.build("somewhere", vectors(100, 4))  # type: ignore[arg-type]
