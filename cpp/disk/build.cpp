@@ -1,12 +1,10 @@
 #include "disk/build.h"
 
 #include <fcntl.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <cstdlib>
 #include <cstring>
 #include <numeric>
 #include <utility>
@@ -23,24 +21,11 @@ namespace {
 // How many parts of what the budget leaves are there at a time, each a block of rows, a bucket or what waits for one.
 constexpr std::size_t kParts = 5, kLeastPart = std::size_t{1} << 20;
 constexpr std::size_t kItemBytes = 32;
+// An interpreter with numpy and this library. What it really is must not matter: the sample depends on what is left.
+constexpr std::size_t kProcessBytes = std::size_t{64} << 20;
 constexpr std::size_t kMostSampleBytes = std::size_t{1} << 30;
 constexpr std::size_t kChosenAmong = 32, kGrain = 64;
 constexpr std::size_t kTrained = 65536;
-
-// What the process holds already; 0 where that is not to be known.
-std::size_t resident_bytes() {
-  try {
-    const storage::File file = storage::File::open("/proc/self/statm", O_RDONLY);
-    char text[128] = {};
-    const auto bytes = std::as_writable_bytes(std::span(text));
-    static_cast<void>(file.read_at(0, bytes.first(bytes.size() - 1)));
-    const char* second = std::strchr(text, ' ');
-    return second != nullptr ? std::strtoull(second, nullptr, 10) * static_cast<std::size_t>(::sysconf(_SC_PAGESIZE))
-                             : 0;
-  } catch (const OsError&) {
-    return 0;
-  }
-}
 
 }  // namespace
 
@@ -48,7 +33,7 @@ std::size_t resident_bytes() {
 std::size_t part_of(const Params& params, std::size_t n) {
   const std::size_t each = kItemBytes + 2 * sizeof(Slot) * params.lists.replicas +
                            3 * sizeof(float) * params.lists.dim / params.lists.list_size;
-  const std::size_t taken = resident_bytes() + n * each;
+  const std::size_t taken = kProcessBytes + n * each;
   const std::size_t left = params.memory_budget > taken ? params.memory_budget - taken : 0;
   return std::max(left / kParts, kLeastPart);
 }
@@ -64,7 +49,7 @@ bool before(const Build& b, std::uint32_t x, std::uint32_t y) {
 
 Array<float> draw_sample(const Build& b) {
   // Nothing else is there yet, and clustering takes about as much again.
-  const std::size_t taken = resident_bytes() + b.n * 2 * sizeof(std::int64_t), budget = b.params.memory_budget;
+  const std::size_t taken = kProcessBytes + b.n * 2 * sizeof(std::int64_t), budget = b.params.memory_budget;
   const std::size_t bytes = std::max(budget > taken ? (budget - taken) / 2 : 0, b.part);
   const std::size_t most = std::max<std::size_t>(std::min(bytes, kMostSampleBytes) / (b.dim * sizeof(float)), 1);
   const std::size_t n = std::min(b.n, most);
