@@ -179,7 +179,8 @@ class DiskIndex final : public Index {
 
   std::shared_ptr<const storage::Container> manifest_;  ///< as it was opened
   std::unique_ptr<storage::DirectoryLock> directory_lock_;
-  std::unique_ptr<storage::Log> log_;
+  std::unique_ptr<storage::Log> log_;        ///< the writer's alone
+  std::atomic<std::uint64_t> log_bytes_{0};  ///< its size, for others
   std::string log_name_;
   std::uint64_t changes_ = 0;      ///< ever made: the number of the next record of the log
   std::uint64_t logged_from_ = 0;  ///< those before are in the manifest

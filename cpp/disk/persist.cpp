@@ -366,6 +366,7 @@ void DiskIndex::replay(const Replayed& replayed) {
   replaying_ = false;
   if (options_.read_only) return;
   if (log_ == nullptr) begin_log();
+  log_bytes_ = log_->bytes();
   remove_others(needed);
 }
 
@@ -373,6 +374,7 @@ void DiskIndex::begin_log() {
   const std::string name = numbered(kLog, changes_);
   log_ = std::make_unique<storage::Log>(path(name), identity_,
                                         [](const std::string&, const std::shared_ptr<const Container>&) {});
+  log_bytes_ = log_->bytes();
   log_name_ = name;
 }
 

@@ -112,6 +112,7 @@ void DiskIndex::write_log(std::string_view kind, SectionList& sections) {
   all.insert(all.end(), noted_.views().begin(), noted_.views().end());
   if (!replaying_) {
     log_->append(kind, all);
+    log_bytes_ = log_->bytes();
     ++changes_;
   }
   noted_ = {};
@@ -327,7 +328,7 @@ DiskIndex::Counts DiskIndex::counts() const {
   }
   counts.list_file_bytes = state.lists_end;
   counts.vector_file_bytes = vector_form_.offset(state.sums.size());
-  counts.log_bytes = log_ != nullptr ? log_->bytes() : 0;
+  counts.log_bytes = log_bytes_;
   counts.engine = io::engine_name(state.lists_file->reader().engine());
   counts.direct = state.lists_file->reader().file().direct();
   return counts;
