@@ -48,9 +48,9 @@ bool before(const Build& b, std::uint32_t x, std::uint32_t y) {
 }
 
 Array<float> draw_sample(const Build& b) {
-  // Nothing else is there yet, and clustering takes about as much again.
+  // Nothing else is there yet; clustering takes about twice as much again, most of it for a graph over the centroids.
   const std::size_t taken = kProcessBytes + b.n * 2 * sizeof(std::int64_t), budget = b.params.memory_budget;
-  const std::size_t bytes = std::max(budget > taken ? (budget - taken) / 2 : 0, b.part);
+  const std::size_t bytes = std::max(budget > taken ? (budget - taken) / 3 : 0, b.part);
   const std::size_t most = std::max<std::size_t>(std::min(bytes, kMostSampleBytes) / (b.dim * sizeof(float)), 1);
   const std::size_t n = std::min(b.n, most);
   std::vector<std::uint32_t> drawn(b.n);

@@ -45,12 +45,13 @@ class FreshRows {
     return blocks_[i / kBlock].get() + i % kBlock * vector_bytes_;
   }
   void append(const std::byte* vector);
-  void drop_last(std::size_t n) { count_ -= n; }
+  void drop_last(std::size_t n);
   /// Forgets the first n.
   void drop_first(std::size_t n);
 
  private:
   static constexpr std::size_t kBlock = 256;
+  void release_if_empty();
   std::size_t vector_bytes_, count_ = 0, skipped_ = 0;
   Slot first_ = 0;
   std::deque<std::unique_ptr<std::byte[]>> blocks_;

@@ -50,6 +50,18 @@ void FreshRows::drop_first(std::size_t n) {
   count_ -= n;
   skipped_ += n;
   for (; skipped_ >= kBlock; skipped_ -= kBlock) blocks_.pop_front();
+  release_if_empty();
+}
+
+void FreshRows::drop_last(std::size_t n) {
+  count_ -= n;
+  release_if_empty();
+}
+
+void FreshRows::release_if_empty() {
+  if (count_ > 0) return;
+  blocks_.clear();
+  skipped_ = 0;
 }
 
 void DiskIndex::before_write() {

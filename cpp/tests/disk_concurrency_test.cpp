@@ -207,6 +207,7 @@ TEST(disk_who_waits_for_work_is_told) {
   waiting.join();
   CHECK_EQ(told.load(), 1);
   index->merge(1);
+  CHECK(!index->wait_for_work(0.001));
   std::thread closing([&] {
     if (!index->wait_for_work(60)) ++told;
   });
