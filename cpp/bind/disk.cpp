@@ -104,6 +104,7 @@ py::dict counts(const DiskIndex& index) {
   result["centroid_bytes"] = counts.centroid_bytes;
   result["item_bytes"] = counts.item_bytes;
   result["fresh_bytes"] = counts.fresh_bytes;
+  result["resident_bytes"] = counts.resident_bytes;
   result["cache_bytes"] = counts.cache_bytes;
   result["cache_capacity"] = counts.cache_capacity;
   result["cache_hits"] = counts.cache_hits;

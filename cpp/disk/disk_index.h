@@ -22,6 +22,7 @@
 namespace annlib::disk {
 
 struct OpenOptions {
+  /// For what is kept of lists and vectors: all lists, where they have room (ResidentLists), or blocks of the files.
   std::size_t cache_bytes = std::size_t{256} << 20;
   io::Engine engine = io::Engine::automatic;
   bool direct = true;
@@ -97,7 +98,8 @@ class DiskIndex final : public Index {
   struct Counts {
     std::size_t lists = 0, postings = 0, shortest = 0, longest = 0, fresh = 0, stale = 0;
     double median = 0;
-    std::size_t centroid_bytes = 0, item_bytes = 0, fresh_bytes = 0, cache_bytes = 0, cache_capacity = 0;
+    std::size_t centroid_bytes = 0, item_bytes = 0, fresh_bytes = 0, resident_bytes = 0, cache_bytes = 0,
+                cache_capacity = 0;
     std::uint64_t list_file_bytes = 0, vector_file_bytes = 0, log_bytes = 0;
     std::uint64_t reads = 0, bytes_read = 0, cache_hits = 0, cache_misses = 0;
     std::string engine;
@@ -152,6 +154,7 @@ class DiskIndex final : public Index {
   // persist.cpp
   void restore(const std::shared_ptr<const storage::Container>& file);
   void open_files(State& state) const;
+  void share_cache(const State& state) const;
   void append_state(const State& state, storage::SectionList& sections) const;
   void write_manifest(const State& state);
   std::string path(const std::string& name) const { return directory_ + "/" + name; }

@@ -442,10 +442,12 @@ void DiskIndex::merge(int threads) {
     merge = std::make_unique<Merge>(*this, state_, threads);
     merge->begin(table_, fresh_);
   }
-  const std::shared_ptr<State> next = merge->run(std::max(lists_end_, merge->base_state()->lists_end));
+  const std::shared_ptr<State> base = merge->base_state();
+  const std::shared_ptr<State> next = merge->run(std::max(lists_end_, base->lists_end));
+  next->resident = ResidentLists::load(*next, list_form_, base.get(), options_.cache_bytes);
   std::lock_guard writer(writer_);
   // Somebody may have built everything anew meanwhile.
-  if (state_ == merge->base_state() && !closed_) publish(next, threads);
+  if (state_ == base && !closed_) publish(next, threads);
 }
 
 }  // namespace annlib::disk

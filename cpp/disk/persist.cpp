@@ -155,12 +155,20 @@ void DiskIndex::open_files(State& state) const {
                                          std::tuple(&state.vectors_name, "vectors", &state.vectors_file)}) {
     if (*file == nullptr) {
       // A vector is seldom read twice: only where all lists have room are vectors kept, too.
-      const bool kept = file == &state.lists_file || options_.cache_bytes > state.lists_end + state.lists_end / 4;
+      const bool room = ResidentLists::least_bytes(state, list_form_) < options_.cache_bytes;
+      const bool kept = file == &state.lists_file || room;
       *file = std::make_shared<io::BlockReader>(path(*name), options_.engine, options_.direct, kept ? cache_ : nullptr);
       check_header((*file)->reader().file().plain(), {kind, identity_});
     }
     (*file)->reader().file().look_again();
   }
+}
+
+// What the cache may take besides.
+void DiskIndex::share_cache(const State& state) const {
+  if (cache_ == nullptr) return;
+  const std::size_t resident = state.resident != nullptr ? state.resident->bytes() : 0;
+  cache_->set_capacity(options_.cache_bytes - std::min(resident, options_.cache_bytes));
 }
 
 std::unique_ptr<DiskIndex> DiskIndex::open(const std::string& directory, const OpenOptions& options,
@@ -242,8 +250,6 @@ void DiskIndex::restore(const std::shared_ptr<const Container>& file) {
   state.on_disk = static_cast<std::size_t>(stored.more[kOnDisk]);
   state.lists_name = file_name(*file, "disk.lists", kLists);
   state.vectors_name = file_name(*file, "disk.vectors", kVectors);
-  open_files(state);
-
   const SectionInfo& centroids = file->require("lists.centroids", ElementType::f32, 2);
   const SectionInfo& places = file->require("lists.places", ElementType::u8, 2);
   const SectionInfo& homes = file->require("lists.homes", ElementType::u32, 2);
@@ -258,6 +264,7 @@ void DiskIndex::restore(const std::shared_ptr<const Container>& file) {
   const auto lists = static_cast<std::uint32_t>(centroids.shape[0]);
   for (std::uint32_t l = 0; l < lists; ++l) state.fresh.add_list(around.data() + std::size_t{l} * dim_);
   state.places = Array<ListPlace>(load_section(file, places));
+  open_files(state);
   const std::uint64_t end = state.lists_file->reader().file().size();
   if (state.lists_end > end || state.lists_end < kHeaderBytes) throw CorruptError("the file of lists is too short");
   for (std::uint32_t l = 0; l < lists; ++l) {
@@ -314,6 +321,8 @@ void DiskIndex::restore(const std::shared_ptr<const Container>& file) {
     if (!state.is_given_up(l)) numbers.push_back(l);
   }
   state.centroids.build(state.fresh, numbers, 0);
+  state.resident = ResidentLists::load(state, list_form_, nullptr, options_.cache_bytes);
+  share_cache(state);
   fresh_.begin_at(static_cast<Slot>(state.on_disk));
   std::vector<Slot> slots;
   std::vector<const std::byte*> at;

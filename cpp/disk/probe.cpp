@@ -1,6 +1,7 @@
 #include "disk/probe.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -23,6 +24,13 @@ constexpr std::size_t kPassingEach = 16;
 // either alone would come to nothing.
 float errors_allowed(std::size_t lists) { return 0.9f + 0.3f * std::log2(static_cast<float>(lists)); }
 
+// How many items a query looks at, roughly: of the lists, those near enough, or in memory all.
+std::size_t seen(const State& state, std::size_t wanted) {
+  constexpr std::size_t kNear = 512;
+  if (state.resident == nullptr) return kNear;
+  return std::min(state.on_disk, wanted * state.resident->lists().mean_size());
+}
+
 simd::Rows no_rows(std::uint32_t dim) {
   simd::Rows rows;
   rows.dim = dim;
@@ -30,6 +38,9 @@ simd::Rows no_rows(std::uint32_t dim) {
 }
 
 }  // namespace
+
+Probe::Seen::Seen(std::size_t expected)
+    : places_(std::bit_ceil(2 * expected + 2), kNoSlot), shift_(32 - std::countr_zero(places_.size())) {}
 
 bool Probe::Seen::insert(Slot slot) {
   if (2 * ++count_ > places_.size()) grow();
@@ -43,7 +54,8 @@ bool Probe::Seen::insert(Slot slot) {
 }
 
 Slot& Probe::Seen::find(Slot slot) {
-  std::size_t i = mix64(slot) & (places_.size() - 1);
+  constexpr std::uint32_t kGolden = 0x9E3779B9u;
+  std::size_t i = slot * kGolden >> shift_;
   while (places_[i] != kNoSlot && places_[i] != slot) i = (i + 1) & (places_.size() - 1);
   return places_[i];
 }
@@ -51,6 +63,7 @@ Slot& Probe::Seen::find(Slot slot) {
 void Probe::Seen::grow() {
   std::vector<Slot> old(2 * places_.size(), kNoSlot);
   old.swap(places_);
+  --shift_;
   for (Slot slot : old) {
     if (slot != kNoSlot) find(slot) = slot;
   }
@@ -67,7 +80,8 @@ Probe::Probe(const ProbeView& view, const QueryView& query, std::size_t k, std::
       vector_(s.query.need_floats(view.form.dim)),
       allowed_(errors_allowed(wanted)),
       row_margin_(allowed_ * view.state.row_error),
-      count_(view.state.centroids.count()) {
+      count_(view.state.centroids.count()),
+      seen_(seen(view.state, wanted)) {
   lists_.codes().load(query.data, query.dtype, vector_);
   tables_ = lists_.codes().prepare(vector_, s.tables);
   by_code_ = view.codes.none() ? exact_ : view.codes.prepare(view.form, query, vector_, s.codes);
@@ -141,14 +155,16 @@ void Probe::scan_round(std::size_t first, std::size_t last, const FreshRow& row)
   std::vector<io::BlockRequest> requests;
   for (std::size_t i = first; i < last; ++i) {
     const ListPlace& place = state.places[order_[i].slot()];
-    if (place.size > 0) requests.push_back({place.offset, view_.list_form.bytes(place.size), i - first, place.crc});
+    if (place.size > 0 && state.resident == nullptr) requests.push_back({place.offset, view_.list_form.bytes(place.size), i - first, place.crc});
   }
   std::vector<io::BlockCache::Block> blocks(last - first);
   io::BlockBatch batch(*state.lists_file);
   batch.add(requests);
   for (std::size_t i = first; i < last; ++i) {  // in order, so that what is found does not depend on which comes first
     const Candidate list = order_[i];
-    if (state.places[list.slot()].size > 0) {
+    if (state.resident != nullptr) {
+      if (state.places[list.slot()].size > 0) scan_resident(list);
+    } else if (state.places[list.slot()].size > 0) {
       while (blocks[i - first] == nullptr) {
         auto arrival = batch.next();
         blocks[arrival->tag] = std::move(arrival->block);
@@ -196,10 +212,38 @@ void Probe::scan_rows(Candidate list, const std::byte* bytes) {
   for (std::uint32_t i = 0; i < size; ++i) {
     if (s_.distances[i] > bound) continue;
     const Slot slot = view_.list_form.slot(bytes, i);
-    if (!accepts(slot)) continue;
-    waiting_.push_back({s_.distances[i], row_margin_, slot});
-    s_.nearest.push(Candidate(s_.distances[i], slot));
+    if (accepts(slot)) take_row(slot, s_.distances[i]);
   }
+}
+
+// An item's row is at hand by its slot, and is scored once only: what was too far away is so all the more later on.
+void Probe::scan_resident(Candidate list) {
+  const ResidentLists& resident = *view_.state.resident;
+  const std::size_t size = resident.lists().size(list.slot());
+  s_.need(size);
+  Slot* slots = s_.slots.data();
+  resident.lists().unpack(list.slot(), slots);
+  const auto count = static_cast<std::size_t>(
+      std::remove_if(slots, slots + size, [&](Slot slot) { return !accepts(slot); }) - slots);
+  if (view_.codes.raw()) {
+    for (std::size_t i = 0; i < count; ++i) {
+      s_.distances[i] = score_row(exact_, view_.form, resident.rows() + slots[i] * view_.list_form.row_bytes());
+    }
+  } else {
+    view_.codes.at(by_code_, resident.rows());
+    by_code_.score(slots, count, s_.distances.data());
+  }
+  s_.cost.distances += count;
+  ++s_.cost.cache_hits;
+  const float bound = kth() + row_margin_;
+  for (std::size_t i = 0; i < count; ++i) {
+    if (s_.distances[i] <= bound) take_row(slots[i], s_.distances[i]);
+  }
+}
+
+void Probe::take_row(Slot slot, float distance) {
+  waiting_.push_back({distance, row_margin_, slot});
+  s_.nearest.push(Candidate(distance, slot));
 }
 
 // What came since the lists were written is in memory, and its distance is known.
@@ -209,8 +253,7 @@ void Probe::scan_fresh(Candidate list, const FreshRow& row) {
                                    [&](Slot slot, float) {
                                      if (!accepts(slot)) return;
                                      const float distance = score_row(exact_, view_.form, row(slot));
-                                     waiting_.push_back({distance, row_margin_, slot});
-                                     s_.nearest.push(Candidate(distance, slot));
+                                     take_row(slot, distance);
                                    });
 }
 

@@ -43,7 +43,8 @@ class Probe {
   /// Slots that a query has seen: few, of many.
   class Seen {
    public:
-    Seen() : places_(1024, kNoSlot) {}
+    /// Grows when it has more than so many.
+    explicit Seen(std::size_t expected);
     /// True the first time.
     bool insert(Slot slot);
 
@@ -51,7 +52,8 @@ class Probe {
     Slot& find(Slot slot);
     void grow();
 
-    std::vector<Slot> places_;
+    std::vector<Slot> places_;  ///< a power of two of them
+    int shift_;                 ///< of a hash, to what that has bits
     std::size_t count_ = 0;
   };
   struct Waiting {
@@ -70,6 +72,8 @@ class Probe {
   void scan_round(std::size_t first, std::size_t last, const FreshRow& row);
   void scan_signs(Candidate list, const std::byte* bytes);
   void scan_rows(Candidate list, const std::byte* bytes);
+  void scan_resident(Candidate list);
+  void take_row(Slot slot, float distance);
   void scan_fresh(Candidate list, const FreshRow& row);
 
   const ProbeView& view_;

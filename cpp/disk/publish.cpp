@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <mutex>
+#include <new>
 #include <utility>
 
 #include "core/error.h"
@@ -31,7 +32,13 @@ void DiskIndex::publish(const std::shared_ptr<State>& next, int threads) {
   {
     std::lock_guard writing(lock_);
     fresh_.drop_first(next->on_disk - state_->on_disk);
+    try {
+      if (next->resident != nullptr) next->resident->join();
+    } catch (const std::bad_alloc&) {
+      next->resident = nullptr;  // the state is the manifest's already, and is as good without
+    }
     state_ = next;
+    share_cache(*next);
   }
   lists_end_ = next->lists_end;
   logged_from_ = changes_;
@@ -69,6 +76,7 @@ void DiskIndex::rebuild_now(int threads, const Progress& progress) {
   fresh.drop_rows();
   fill_table(fresh, built, spool.ids(), arrivals, table_.columns(), kept, {});
   const std::shared_ptr<State> next = std::move(built.state);
+  next->resident = ResidentLists::load(*next, list_form_, nullptr, options_.cache_bytes);
   {
     std::lock_guard writing(lock_);
     std::swap(table_, fresh);
@@ -76,6 +84,7 @@ void DiskIndex::rebuild_now(int threads, const Progress& progress) {
     fresh_.drop_first(fresh_.count());
     fresh_.begin_at(static_cast<Slot>(next->on_disk));
     state_ = next;
+    share_cache(*next);
     longest_ = spool.longest();
     table_.touch();
   }

@@ -46,6 +46,7 @@ Scan ItemCodes::prepare(const RowForm& form, const QueryView& query, const float
   if (raw_) return exact_scan(form, rows, query, buffer);
   Scan scan;
   scan.rows = rows;
+  scan.rows.prefetch_bytes = static_cast<std::uint32_t>(bytes_);
   float* copy = buffer.need_floats(lists_.dim);
   std::copy_n(vector, lists_.dim, copy);
   codec_->prepare(copy, buffer, scan);

@@ -10,6 +10,7 @@
 
 #include "codec/codec.h"
 #include "disk/files.h"
+#include "disk/resident.h"
 #include "io/block_reader.h"
 #include "posting/posting_lists.h"
 #include "spann/centroid_index.h"
@@ -79,6 +80,7 @@ struct State {
   std::uint64_t lists_end = kHeaderBytes;  ///< of what was written to the file of lists
   std::string lists_name, vectors_name;    ///< in the directory
   std::shared_ptr<io::BlockReader> lists_file, vectors_file;
+  std::unique_ptr<ResidentLists> resident;  ///< what lists_file holds, where there is room for it
   std::size_t clustered = 0;  ///< items when the lists were made
   /// As SpannState has it; what estimates are off by, typically, and the longer codes.
   std::vector<float> reach;
@@ -93,7 +95,7 @@ struct State {
   bool is_given_up(std::uint32_t list) const { return std::binary_search(given_up.begin(), given_up.end(), list); }
   std::size_t memory_bytes() const {
     return fresh.memory_bytes() + centroids.memory_bytes() + places.bytes().size() + homes.bytes().size() +
-           sums.bytes().size();
+           sums.bytes().size() + (resident != nullptr ? resident->bytes() : 0);
   }
 };
 

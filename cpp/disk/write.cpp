@@ -296,6 +296,7 @@ void DiskIndex::close() {
   log_.reset();
   state_->lists_file.reset();
   state_->vectors_file.reset();
+  state_->resident.reset();
   cache_.reset();
   directory_lock_.reset();
 }
@@ -329,8 +330,9 @@ DiskIndex::Counts DiskIndex::counts() const {
   counts.fresh_bytes = fresh_.bytes();
   if (cache_ != nullptr) {
     const io::BlockCache::Counts cached = cache_->counts();
-    counts.cache_bytes = cached.bytes;
-    counts.cache_capacity = cache_->capacity();
+    counts.resident_bytes = state.resident != nullptr ? state.resident->bytes() : 0;
+    counts.cache_bytes = cached.bytes + counts.resident_bytes;
+    counts.cache_capacity = options_.cache_bytes;
     counts.cache_hits = cached.hits;
     counts.cache_misses = cached.misses;
   }

@@ -8,6 +8,14 @@ namespace annlib::io {
 BlockCache::BlockCache(std::size_t capacity, std::size_t shards)
     : capacity_(capacity), shards_(std::max<std::size_t>(shards, 1)) {}
 
+void BlockCache::set_capacity(std::size_t bytes) {
+  capacity_ = bytes;
+  for (Shard& shard : shards_) {
+    const std::lock_guard lock(shard.mutex);
+    shard.make_room(0, bytes / shards_.size());
+  }
+}
+
 BlockCache::Block BlockCache::find(const BlockKey& key) {
   Shard& shard = shard_of(key);
   const std::lock_guard lock(shard.mutex);

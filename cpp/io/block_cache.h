@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -37,6 +38,7 @@ class BlockCache {
   explicit BlockCache(std::size_t capacity, std::size_t shards = 16);
 
   std::size_t capacity() const { return capacity_; }
+  void set_capacity(std::size_t bytes);
   /// The block, or nullptr; counts a hit or a miss.
   Block find(const BlockKey& key);
   /// Takes in a block in the place of others. One that is there already stays.
@@ -68,7 +70,7 @@ class BlockCache {
   // The map inside a shard uses the low bits of the same hash.
   Shard& shard_of(const BlockKey& key) { return shards_[(Hash()(key) >> 32) % shards_.size()]; }
 
-  std::size_t capacity_;
+  std::atomic<std::size_t> capacity_;
   std::vector<Shard> shards_;
 };
 
