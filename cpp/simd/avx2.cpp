@@ -38,6 +38,13 @@ struct Float {
   static Vec load_first(const T* p, std::size_t count) {
     return load_copied<Float>(p, count);
   }
+  // Few go through a register: a wide load would wait for the copy.
+  static Vec load_first(const std::uint16_t* p, std::size_t count) {
+    if (count > 4) return load_copied<Float>(p, count);
+    std::int64_t few = 0;
+    __builtin_memcpy(&few, p, count * sizeof(*p));
+    return _mm256_cvtph_ps(_mm_cvtsi64_si128(few));
+  }
   template <class T>
   static Vec load_tail(const T* p, std::size_t i, std::size_t n) {
     return load_overlapping<Float>(p, i, n);

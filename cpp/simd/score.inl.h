@@ -142,9 +142,7 @@ __attribute__((always_inline)) inline float score_of(float v, const Query& query
   if constexpr (tail == Tail::affine || tail == Tail::halves) {
     float t[Float::lanes];
     if constexpr (tail == Tail::halves) {
-      std::uint16_t halves[Float::lanes] = {};
-      __builtin_memcpy(halves, stored, 2 * sizeof *halves);
-      Float::store(t, Float::load(halves));
+      Float::store(t, Float::load_first(reinterpret_cast<const std::uint16_t*>(stored), 2));
     } else {
       __builtin_memcpy(t, stored, 2 * sizeof *t);
     }
