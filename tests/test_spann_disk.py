@@ -329,12 +329,32 @@ def test_engines_give_the_same(tmp_path: Path, engine: str) -> None:
 
 def test_the_cache_saves_reads_and_keeps_to_its_size(tmp_path: Path) -> None:
     train = vectors(N, DIM)
-    with made(tmp_path / "x", train, cache="1MiB") as index:
+    with made(tmp_path / "x", train, cache="1MiB", codec="rabitq:1") as index:
         first = index.search(train[:20], 10, nprobe=4).stats
         again = index.search(train[:20], 10, nprobe=4).stats
         assert again["reads"] < first["reads"] and again["cache_hits"] > first["cache_hits"]
         index.search(train, 10, nprobe=16)
         assert 0 < index.stats()["cache_bytes"] <= 1 << 20
+
+
+@pytest.mark.parametrize("codec", ["rabitq:2", "int8"])
+def test_lists_in_memory_give_what_files_give(tmp_path: Path, arxiv: Data, codec: str) -> None:
+    half = len(arxiv.train) // 2
+    with made(tmp_path / "x", arxiv.train[:half], metric=arxiv.metric, codec=codec, cache=0) as index:
+        index.add(arxiv.train[half:])
+        index.flush()
+        index.delete(np.arange(50))
+        read = index.search(arxiv.queries, 10, nprobe=8)
+        without = index.stats()
+    room = len(arxiv.train) * arxiv.train.shape[1] * 2
+    with SPANNIndex.open(tmp_path / "x", cache=room) as index:
+        found = index.search(arxiv.queries, 10, nprobe=8)
+        stats = index.stats()
+    np.testing.assert_array_equal(found.ids, read.ids)
+    np.testing.assert_array_equal(found.distances, read.distances)
+    assert without["resident_bytes"] == 0 < stats["resident_bytes"] <= stats["cache_bytes"] <= room
+    assert stats["memory_bytes"] - stats["cache_bytes"] == without["memory_bytes"]
+    assert found.stats["reads"] <= len(arxiv.queries) * 15 < read.stats["reads"]  # vectors alone
 
 
 def test_damage_is_found_and_named(tmp_path: Path) -> None:

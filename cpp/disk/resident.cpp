@@ -100,7 +100,7 @@ std::unique_ptr<ResidentLists> ResidentLists::load(const State& state, const Lis
       others.push_back(l);
     }
   }
-  read_lists(state, form, std::move(others), [&](std::uint32_t l, const std::byte* bytes) {
+  const auto take = [&](std::uint32_t l, const std::byte* bytes) {
     const std::uint32_t size = state.places[l].size;
     slots.clear();
     for (std::uint32_t i = 0; i < size; ++i) {
@@ -112,7 +112,14 @@ std::unique_ptr<ResidentLists> ResidentLists::load(const State& state, const Lis
     }
     std::sort(slots.begin(), slots.end());
     made->lists_.set(l, slots);
-  });
+  };
+  try {
+    read_lists(state, form, std::move(others), take);
+  } catch (const OsError&) {
+    return nullptr;
+  } catch (const CorruptError&) {
+    return nullptr;
+  }
   if (!beside) made->join();
   if (made->bytes() > most) return nullptr;
   return made;

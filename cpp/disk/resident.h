@@ -45,8 +45,8 @@ class ResidentLists {
  public:
   /// Bytes that they take at least.
   static std::size_t least_bytes(const State& state, const ListForm& form);
-  /// Reads what `before`, of a state that `state` was made from, does not have; nullptr where it takes more than `most`
-  /// bytes. OsError, CorruptError.
+  /// Reads what `before`, of a state that `state` was made from, does not have. nullptr where it takes more than `most`
+  /// bytes, and where a list cannot be read: searches that need it will say so, and others go on.
   static std::unique_ptr<ResidentLists> load(const State& state, const ListForm& form, const State* before,
                                              std::size_t most);
 

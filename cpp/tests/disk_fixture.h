@@ -69,6 +69,7 @@ inline std::unique_ptr<FlatIndex> flat_of(const Params& params, const Vectors& v
 /// Reads come from the calling thread, so that system calls have an order.
 inline OpenOptions mapped(bool read_only = false) {
   OpenOptions options;
+  options.cache_bytes = 0;
   options.engine = io::Engine::mmap;
   options.direct = false;
   options.read_only = read_only;

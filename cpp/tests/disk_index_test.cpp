@@ -26,16 +26,24 @@ namespace {
 constexpr std::size_t kItems = 400;
 constexpr const char* kCodecs[] = {"rabitq:1", "rabitq:2", "int8", "float32"};
 
+/// With room for all lists.
+OpenOptions cached() {
+  OpenOptions options = mapped();
+  options.cache_bytes = std::size_t{4} << 20;
+  return options;
+}
+
 /// An index of the first 300 vectors of `stock`, and all that is done to it done to a flat one, too.
 struct Pair {
-  explicit Pair(const Params& params)
-      : stock(Vectors::clustered(kItems + 200, params.lists.dim, params.lists.dtype, 1)),
+  explicit Pair(const Params& params, const OpenOptions& how = mapped())
+      : options(how),
+        stock(Vectors::clustered(kItems + 200, params.lists.dim, params.lists.dtype, 1)),
         queries(Vectors::clustered(20, params.lists.dim, params.lists.dtype, 2)) {
     Vectors first(params.lists.dim, params.lists.dtype);
     for (std::size_t i = 0; i < kItems; ++i) first.add(stock, i);
     build(path(), params, first);
     flat = flat_of(params, first);
-    index = disk::testing::open(path());
+    index = disk::testing::open(path(), options);
   }
   std::string path() const { return dir.file("x"); }
 
@@ -53,10 +61,26 @@ struct Pair {
   void merge() { index->merge(1); }
   void reopen() {
     index.reset();
-    index = disk::testing::open(path());
+    index = disk::testing::open(path(), options);
   }
-  void check() const { check_same(*index, *flat, queries); }
+  void check() const {
+    check_same(*index, *flat, queries);
+    if (options.cache_bytes > 0) check_resident();
+  }
+  /// What is in memory is what is in the files.
+  void check_resident() const {
+    const auto reader = disk::testing::open(path(), mapped(true));
+    CHECK(index->counts().resident_bytes > 0);
+    CHECK_EQ(reader->counts().resident_bytes, 0u);
+    for (const std::size_t ef : {std::size_t{1}, std::size_t{3}, kEveryList}) {
+      const SearchRequest how{.ef = ef, .threads = 1, .plan = Plan::walk};
+      const Found resident = search(*index, queries.block(), 5, how), read = search(*reader, queries.block(), 5, how);
+      CHECK(resident.ids == read.ids && resident.distances == read.distances);
+      CHECK(resident.cost.reads < read.cost.reads);
+    }
+  }
 
+  OpenOptions options;
   TempDir dir;
   Vectors stock, queries;
   std::unique_ptr<FlatIndex> flat;
@@ -127,6 +151,55 @@ TEST(disk_changes_are_there_before_and_after_merging_and_opening) {
   }
 }
 
+TEST(disk_lists_in_memory_are_those_of_the_files) {
+  for (const Metric metric : kMetrics) {
+    for (const char* codec : {"rabitq:2", "int8", "float32"}) {
+      Pair pair(params_of(12, metric, codec), cached());
+      pair.check();
+      change_everything(pair);
+      pair.check();
+      pair.merge();
+      pair.check();
+      pair.add(3000, kItems + 70, 20);
+      pair.remove(0, 20);
+      pair.merge();
+      pair.check();
+      pair.both([](Index& i) { i.compact(1, {}); });
+      pair.check();
+      pair.reopen();
+      pair.check();
+    }
+  }
+}
+
+TEST(disk_lists_leave_memory_when_they_outgrow_it) {
+  OpenOptions options = cached();
+  Pair pair(params_of(8, Metric::l2, "int8"), options);
+  options.cache_bytes = pair.index->counts().resident_bytes + 64;
+  pair.options = options;
+  pair.reopen();
+  CHECK(pair.index->counts().resident_bytes > 0);
+  CHECK(pair.index->counts().cache_bytes <= options.cache_bytes);
+  pair.add(1000, kItems, 100);
+  pair.merge();
+  CHECK_EQ(pair.index->counts().resident_bytes, 0u);
+  check_same(*pair.index, *pair.flat, pair.queries);
+  CHECK(pair.index->counts().cache_bytes <= options.cache_bytes);
+}
+
+TEST(disk_packed_slots_are_the_slots) {
+  const std::vector<std::vector<Slot>> lists = {
+      {0, 1, 127, 128, 255}, {}, {5, 5 + 16383, 5 + 2 * 16384, 0xFFFFFFFEu}, {0xFFFFFFFEu}, {7}};
+  PackedSlots packed(lists.size() + 1);
+  for (const std::size_t l : {4u, 0u, 3u, 2u, 1u}) packed.set(l, lists[l]);
+  for (std::size_t l = 0; l < lists.size(); ++l) {
+    std::vector<Slot> slots(packed.size(l));
+    packed.unpack(l, slots.data());
+    CHECK(slots == lists[l], l);
+  }
+  CHECK_EQ(packed.size(lists.size()), 0u);
+}
+
 TEST(disk_vectors_of_every_dtype) {
   for (const DType dtype : annlib::test::kDTypes) {
     for (const char* codec : {"rabitq:1", "float32"}) {
@@ -142,7 +215,7 @@ TEST(disk_vectors_of_every_dtype) {
 
 TEST(disk_merges_split_lists_and_give_short_ones_up) {
   for (const char* codec : {"rabitq:1", "int8"}) {
-    Pair pair(params_of(8, Metric::l2, codec));
+    Pair pair(params_of(8, Metric::l2, codec), std::string(codec) == "int8" ? cached() : mapped());
     const std::size_t lists = pair.index->counts().lists;
     // All into one place, little by little: more than a list may hold, and less than what builds everything anew.
     Vectors heap(8, DType::f32);
