@@ -123,6 +123,9 @@ class DiskIndex final : public Index {
   void fetch(std::span<const Slot> slots, std::byte* out) const override;
   bool search_one(const QueryView& query, const SearchRequest& request, const Passing& filter, std::size_t together,
                   Scratch& s, PlanReport& report) const override;
+  void arrange(const VectorBlock& queries, std::span<std::size_t> numbers, int threads) const override;
+  void search_together(std::span<const QueryView> queries, const SearchRequest& request, const Passing& filter,
+                       Scratch& s, const Answer& answer) const override;
   ScanSpaces scan_spaces(const SearchRequest& request, const SlotSet* passing) const override;
   void radius_one(const QueryView& query, float radius, const SearchRequest& request, const SlotSet* passing,
                   std::size_t matches, Scratch& s) const override;

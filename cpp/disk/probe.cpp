@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <unordered_map>
 #include <utility>
 
 #include "core/random.h"
@@ -17,6 +18,8 @@ namespace {
 constexpr std::size_t kSpareLists = 16;
 // So many times as many lists as are wanted are read at most, where all may be results.
 constexpr std::size_t kMost = 4;
+// Lists that a thread holds at a time, about.
+constexpr std::size_t kRoundBytes = std::size_t{16} << 20;
 // Where so many items pass for every list, something passes in nearly all lists.
 constexpr std::size_t kPassingEach = 16;
 
@@ -29,6 +32,17 @@ std::size_t seen(const State& state, std::size_t wanted) {
   constexpr std::size_t kNear = 512;
   if (state.resident == nullptr) return kNear;
   return std::min(state.on_disk, wanted * state.resident->lists().mean_size());
+}
+
+/// What `add` makes a batch read.
+template <class Add>
+void count(const io::BlockBatch& batch, SearchCost& cost, Add&& add) {
+  const std::size_t reads = batch.reads(), hits = batch.hits();
+  const std::uint64_t bytes = batch.bytes_read();
+  add();
+  cost.reads += batch.reads() - reads;
+  cost.bytes_read += batch.bytes_read() - bytes;
+  cost.cache_hits += batch.hits() - hits;
 }
 
 simd::Rows no_rows(std::uint32_t dim) {
@@ -72,39 +86,37 @@ void Probe::Seen::grow() {
 Probe::Probe(const ProbeView& view, const QueryView& query, std::size_t k, std::size_t wanted, Scratch& s)
     : view_(view),
       query_(query),
-      s_(s),
-      lists_(view.state.fresh),
-      product_(view.form.metric == Metric::ip),
+      k_(k),
       wanted_(wanted),
-      exact_(exact_scan(view.form, no_rows(view.form.dim), query, s.row)),
-      vector_(s.query.need_floats(view.form.dim)),
+      s_(s),
+      exact_(exact_scan(view.form, no_rows(view.form.dim), query, row_)),
+      vector_(vectors_.need_floats(view.form.dim)),
       allowed_(errors_allowed(wanted)),
       row_margin_(allowed_ * view.state.row_error),
       count_(view.state.centroids.count()),
       seen_(seen(view.state, wanted)) {
-  lists_.codes().load(query.data, query.dtype, vector_);
-  tables_ = lists_.codes().prepare(vector_, s.tables);
-  by_code_ = view.codes.none() ? exact_ : view.codes.prepare(view.form, query, vector_, s.codes);
-  length_ = product_ ? std::sqrt(simd::kernels().norm2(vector_, view.form.dim)) : 0.0f;
+  lists().codes().load(query.data, query.dtype, vector_);
+  tables_ = lists().codes().prepare(vector_, tables_buffer_);
+  by_code_ = view.codes.none() ? exact_ : view.codes.prepare(view.form, query, vector_, code_);
+  length_ = product() ? std::sqrt(simd::kernels().norm2(vector_, view.form.dim)) : 0.0f;
   // Of lists far smaller than the query is long, that is what errors come from.
   rounding_ = tables_.scale * std::sqrt(static_cast<float>(tables_.count) / 12.0f);
-  s.nearest.reset(k);
-  s.found.clear();
+  nearest_.reset(k);
   mark_lists();
   reach_ =
       wanted < count_ ? reach_of(view.state.reach, static_cast<double>(wanted)) : std::numeric_limits<float>::max();
 }
 
 float Probe::kth() const {
-  return s_.nearest.full() ? s_.nearest.bound().distance() : std::numeric_limits<float>::infinity();
+  return nearest_.full() ? nearest_.bound().distance() : std::numeric_limits<float>::infinity();
 }
 
 bool Probe::beyond(Candidate list) const {
-  return product_ ? list.distance() > kth() + reach_ : list.distance() > kth() * reach_;
+  return product() ? list.distance() > kth() + reach_ : list.distance() > kth() * reach_;
 }
 
 float Probe::margin_of(float width, float distance) const {
-  const float compared = product_ ? length_ : std::sqrt(std::max(distance / lists_.codes().part(), 0.0f));
+  const float compared = product() ? length_ : std::sqrt(std::max(distance / lists().codes().part(), 0.0f));
   const float margin = std::max(allowed_, 2.0f) * width * (view_.state.error * compared + rounding_);
   return std::isfinite(margin) ? margin : std::numeric_limits<float>::max();
 }
@@ -126,72 +138,52 @@ void Probe::mark_lists() {
 // Makes order_ longer than `at`; false where there are no more.
 bool Probe::more_lists(std::size_t at) {
   if (at < order_.size()) return true;
+  s_.cost = SearchCost();
   if (few_) {
-    view_.state.centroids.rank(lists_, vector_, marked_, s_);
+    view_.state.centroids.rank(lists(), vector_, marked_, s_);
   } else {
     asked_ = asked_ == 0 ? wanted_ + kSpareLists : 2 * asked_;
-    view_.state.centroids.search(lists_, vector_, tables_, std::min(asked_, count_), s_);
+    view_.state.centroids.search(lists(), vector_, tables_, std::min(asked_, count_), s_);
   }
+  cost += s_.cost;
   if (s_.found.size() <= at) return false;
   order_.assign(s_.found.begin(), s_.found.end());
   return true;
 }
 
-void Probe::scan_lists(const FreshRow& row) {
+std::span<const Candidate> Probe::next_lists() {
   const std::size_t most = view_.passing != nullptr ? count_ : std::min(count_, kMost * wanted_);
   const std::size_t least = std::min(count_, wanted_), round = std::max<std::size_t>(least, 1);
-  for (std::size_t at = 0; at < count_ && (at < most || !s_.nearest.full()) && more_lists(at);) {
-    std::size_t last = std::min(order_.size(), at + round);
-    while (at >= least && last > at && beyond(order_[last - 1])) --last;
-    if (last == at) break;
-    scan_round(at, last, row);
-    at = last;
-  }
-  s_.found.clear();
+  if (at_ >= count_ || (at_ >= most && nearest_.full()) || !more_lists(at_)) return {};
+  const std::size_t first = at_;
+  std::size_t last = std::min(order_.size(), first + round);
+  while (first >= least && last > first && beyond(order_[last - 1])) --last;
+  at_ = last > first ? last : count_;
+  return {order_.data() + first, last - first};
 }
 
-void Probe::scan_round(std::size_t first, std::size_t last, const FreshRow& row) {
-  const State& state = view_.state;
-  std::vector<io::BlockRequest> requests;
-  for (std::size_t i = first; i < last; ++i) {
-    const ListPlace& place = state.places[order_[i].slot()];
-    if (place.size > 0 && state.resident == nullptr) requests.push_back({place.offset, view_.list_form.bytes(place.size), i - first, place.crc});
+void Probe::scan(Candidate list, const std::byte* bytes, const FreshRow& row) {
+  if (bytes != nullptr) {
+    view_.list_form.has_signs() ? scan_signs(list, bytes) : scan_rows(list, bytes);
+  } else if (view_.state.resident != nullptr) {
+    scan_resident(list);
   }
-  std::vector<io::BlockCache::Block> blocks(last - first);
-  io::BlockBatch batch(*state.lists_file);
-  batch.add(requests);
-  for (std::size_t i = first; i < last; ++i) {  // in order, so that what is found does not depend on which comes first
-    const Candidate list = order_[i];
-    if (state.resident != nullptr) {
-      if (state.places[list.slot()].size > 0) scan_resident(list);
-    } else if (state.places[list.slot()].size > 0) {
-      while (blocks[i - first] == nullptr) {
-        auto arrival = batch.next();
-        blocks[arrival->tag] = std::move(arrival->block);
-      }
-      const std::byte* bytes = blocks[i - first]->data();
-      view_.list_form.has_signs() ? scan_signs(list, bytes) : scan_rows(list, bytes);
-    }
-    if (lists_.size(list.slot()) > 0) scan_fresh(list, row);
-    s_.nearest.shrink();
-    ++s_.cost.hops;
-  }
-  s_.cost.reads += batch.reads();
-  s_.cost.bytes_read += batch.bytes_read();
-  s_.cost.cache_hits += batch.hits();
+  if (lists().size(list.slot()) > 0) scan_fresh(list, row);
+  nearest_.shrink();
+  ++cost.hops;
 }
 
 void Probe::scan_signs(Candidate list, const std::byte* bytes) {
   const ListPlace& place = view_.state.places[list.slot()];
   const float margin = margin_of(place.width, list.distance());
   const float bound = kth() + margin;
-  s_.cost.estimates += place.size;
+  cost.estimates += place.size;
   scan_blocks(
       bytes, place.size, view_.list_form.stride(), tables_, list.distance(), bound, simd::kernels().scan_block, [] {},
       [&](std::uint32_t, Slot slot, float estimate) {
         if (!accepts(slot)) return;
         waiting_.push_back({estimate, margin, slot});
-        s_.nearest.push(Candidate(estimate, slot));
+        nearest_.push(Candidate(estimate, slot));
       });
 }
 
@@ -207,7 +199,7 @@ void Probe::scan_rows(Candidate list, const std::byte* bytes) {
     view_.codes.at(by_code_, rows);
     by_code_.score_range(0, size, s_.distances.data());
   }
-  s_.cost.distances += size;
+  cost.distances += size;
   const float bound = kth() + row_margin_;
   for (std::uint32_t i = 0; i < size; ++i) {
     if (s_.distances[i] > bound) continue;
@@ -233,8 +225,8 @@ void Probe::scan_resident(Candidate list) {
     view_.codes.at(by_code_, resident.rows());
     by_code_.score(slots, count, s_.distances.data());
   }
-  s_.cost.distances += count;
-  ++s_.cost.cache_hits;
+  cost.distances += count;
+  ++cost.cache_hits;
   const float bound = kth() + row_margin_;
   for (std::size_t i = 0; i < count; ++i) {
     if (s_.distances[i] <= bound) take_row(slots[i], s_.distances[i]);
@@ -243,13 +235,13 @@ void Probe::scan_resident(Candidate list) {
 
 void Probe::take_row(Slot slot, float distance) {
   waiting_.push_back({distance, row_margin_, slot});
-  s_.nearest.push(Candidate(distance, slot));
+  nearest_.push(Candidate(distance, slot));
 }
 
 // What came since the lists were written is in memory, and its distance is known.
 void Probe::scan_fresh(Candidate list, const FreshRow& row) {
-  const float bound = kth() + row_margin_ + margin_of(lists_.width(list.slot()), list.distance());
-  s_.cost.estimates += lists_.scan(list.slot(), kNoList, tables_, list.distance(), bound, simd::kernels().scan_block,
+  const float bound = kth() + row_margin_ + margin_of(lists().width(list.slot()), list.distance());
+  cost.estimates += lists().scan(list.slot(), kNoList, tables_, list.distance(), bound, simd::kernels().scan_block,
                                    [&](Slot slot, float) {
                                      if (!accepts(slot)) return;
                                      const float distance = score_row(exact_, view_.form, row(slot));
@@ -258,25 +250,146 @@ void Probe::scan_fresh(Candidate list, const FreshRow& row) {
 }
 
 std::span<const Slot> Probe::near() {
-  s_.nearest.shrink();
+  nearest_.shrink();
   const float limit = kth();
   const bool known = view_.codes.raw() && query_.left_out == kNoSlot;
   slots_.clear();
   for (const Waiting& w : waiting_) {
     if (w.distance - w.margin > limit) continue;
     if (known) {
-      s_.found.emplace_back(w.distance, w.slot);
+      found_.emplace_back(w.distance, w.slot);
     } else {
       slots_.push_back(w.slot);
     }
   }
   std::sort(slots_.begin(), slots_.end());
+  cost.reranked += slots_.size();
   return slots_;
 }
 
 void Probe::take_exact(Slot slot, const std::byte* row) {
   if (query_.left_out != kNoSlot && std::memcmp(row, query_.data, view_.vector_form.vector_bytes()) == 0) return;
-  s_.found.emplace_back(score_row(exact_, view_.form, row), slot);
+  found_.emplace_back(score_row(exact_, view_.form, row), slot);
+}
+
+std::span<const Candidate> Probe::results() {
+  std::sort(found_.begin(), found_.end());
+  return std::span(found_).first(std::min(found_.size(), k_));
+}
+
+class ProbeBatch::Round {
+ public:
+  explicit Round(const ProbeView& view) : view_(view), batch_(*view.state.lists_file) {}
+
+  /// Whoever asks for a list first pays for it.
+  void ask(std::span<const Candidate> lists, SearchCost& cost) {
+    requests_.clear();
+    for (const Candidate list : lists) {
+      const ListPlace& place = view_.state.places[list.slot()];
+      if (place.size == 0 || view_.state.resident != nullptr) continue;
+      const auto [at, fresh] = places_.try_emplace(list.slot(), blocks_.size());
+      if (!fresh) {
+        ++cost.cache_hits;
+        continue;
+      }
+      requests_.push_back({place.offset, view_.list_form.bytes(place.size), blocks_.size(), place.crc});
+      bytes_ += requests_.back().bytes;
+      blocks_.emplace_back();
+    }
+    count(batch_, cost, [&] { batch_.add(requests_); });
+  }
+
+  /// Of all that were asked for.
+  std::size_t bytes() const { return bytes_; }
+  /// nullptr for a list that is not in the file.
+  const std::byte* block(Candidate list) {
+    const auto at = places_.find(list.slot());
+    if (at == places_.end()) return nullptr;
+    while (blocks_[at->second] == nullptr) {
+      auto arrival = batch_.next();
+      blocks_[arrival->tag] = std::move(arrival->block);
+    }
+    return blocks_[at->second]->data();
+  }
+
+ private:
+  const ProbeView& view_;
+  io::BlockBatch batch_;
+  std::unordered_map<std::uint32_t, std::size_t> places_;
+  std::vector<io::BlockCache::Block> blocks_;
+  std::vector<io::BlockRequest> requests_;
+  std::size_t bytes_ = 0;
+};
+
+class ProbeBatch::Vectors {
+ public:
+  Vectors(const ProbeView& view, const Probe::FreshRow& fresh)
+      : view_(view), fresh_(fresh), batch_(*view.state.vectors_file) {}
+
+  void ask(Probe& probe) {
+    const State& state = view_.state;
+    const VectorForm& form = view_.vector_form;
+    requests_.clear();
+    for (const Slot slot : probe.near()) {
+      if (slot >= state.on_disk) {
+        probe.take_exact(slot, fresh_(slot));
+        continue;
+      }
+      const std::size_t unit = form.unit(slot);
+      const auto [at, fresh] = places_.try_emplace(unit, waiting_.size());
+      if (fresh) {
+        requests_.push_back({form.offset(unit), form.unit_bytes(), waiting_.size(), state.sums[unit]});
+        waiting_.emplace_back();
+      }
+      waiting_[at->second].emplace_back(&probe, slot);
+    }
+    count(batch_, probe.cost, [&] { batch_.add(requests_); });
+  }
+
+  void finish() {
+    while (const auto arrival = batch_.next()) {
+      for (const auto& [probe, slot] : waiting_[arrival->tag]) {
+        probe->take_exact(slot, arrival->block->data() + view_.vector_form.in_unit(slot));
+      }
+    }
+  }
+
+ private:
+  const ProbeView& view_;
+  const Probe::FreshRow& fresh_;
+  io::BlockBatch batch_;
+  std::unordered_map<std::size_t, std::size_t> places_;
+  std::vector<std::vector<std::pair<Probe*, Slot>>> waiting_;
+  std::vector<io::BlockRequest> requests_;
+};
+
+void ProbeBatch::run(std::span<const std::unique_ptr<Probe>> probes) {
+  Vectors vectors(view_, fresh_);
+  std::vector<Probe*> active, left;
+  for (const auto& probe : probes) active.push_back(probe.get());
+  std::vector<std::span<const Candidate>> lists;
+  for (; !active.empty(); active = std::exchange(left, {})) {
+    for (std::size_t first = 0, last = 0; first < active.size(); first = last) {
+      Round round(view_);
+      lists.clear();
+      for (; last < active.size() && round.bytes() < kRoundBytes; ++last) {
+        lists.push_back(active[last]->next_lists());
+        round.ask(lists.back(), active[last]->cost);
+      }
+      // Each probe's lists in its own order, so that what is found does not depend on which come first. The vectors of
+      // those that are through are on their way while others scan.
+      for (std::size_t i = first; i < last; ++i) {
+        Probe& probe = *active[i];
+        for (const Candidate list : lists[i - first]) probe.scan(list, round.block(list), fresh_);
+        if (lists[i - first].empty()) {
+          vectors.ask(probe);
+        } else {
+          left.push_back(&probe);
+        }
+      }
+    }
+  }
+  vectors.finish();
 }
 
 }  // namespace annlib::disk

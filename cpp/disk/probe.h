@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <functional>
+#include <memory>
 #include <span>
 #include <vector>
 
@@ -25,19 +26,27 @@ struct ProbeView {
 
 /// One query through posting lists, from about `wanted` of them: from fewer where what was found is near, and from more
 /// where it is far. As many as are wanted are asked for at once, others when it is known how near results are: what is
-/// read together takes little longer than one of it.
+/// read together takes little longer than one of it. Who asks for lists and vectors is ProbeBatch.
 class Probe {
  public:
   using FreshRow = std::function<const std::byte*(Slot)>;
 
+  /// `s` serves many probes, one at a time.
   Probe(const ProbeView& view, const QueryView& query, std::size_t k, std::size_t wanted, Scratch& s);
 
-  /// Reads lists and scores what they hold; `row` gives the vectors of slots that are in no file yet.
-  void scan_lists(const FreshRow& row);
+  /// The lists that are to be scanned next, all of them and in this order; none when there is nothing left to find.
+  std::span<const Candidate> next_lists();
+  /// Scores what a list holds: `bytes` as they are in the file, nullptr where it has none or is in memory; `row` gives
+  /// the vectors of slots that are in no file yet.
+  void scan(Candidate list, const std::byte* bytes, const FreshRow& row);
   /// Then, ascending, the slots whose vectors are to be given to take_exact(): of what may be among the k nearest by
-  /// what its code is likely to be off by. The others of them are in s.found already.
+  /// what its code is likely to be off by.
   std::span<const Slot> near();
   void take_exact(Slot slot, const std::byte* row);
+  /// At last the k nearest.
+  std::span<const Candidate> results();
+
+  SearchCost cost;  ///< what is read is counted by who reads it
 
  private:
   /// Slots that a query has seen: few, of many.
@@ -61,6 +70,8 @@ class Probe {
     Slot slot;
   };
 
+  const PostingLists& lists() const { return view_.state.fresh; }
+  bool product() const { return view_.form.metric == Metric::ip; }
   bool accepts(Slot slot) {
     return slot < view_.table.slots() && view_.accepted.test(slot) && slot != query_.left_out && seen_.insert(slot);
   }
@@ -69,7 +80,6 @@ class Probe {
   float margin_of(float width, float distance) const;
   void mark_lists();
   bool more_lists(std::size_t at);
-  void scan_round(std::size_t first, std::size_t last, const FreshRow& row);
   void scan_signs(Candidate list, const std::byte* bytes);
   void scan_rows(Candidate list, const std::byte* bytes);
   void scan_resident(Candidate list);
@@ -77,11 +87,10 @@ class Probe {
   void scan_fresh(Candidate list, const FreshRow& row);
 
   const ProbeView& view_;
-  const QueryView& query_;
+  QueryView query_;
+  std::size_t k_, wanted_;
   Scratch& s_;
-  const PostingLists& lists_;
-  const bool product_;
-  const std::size_t wanted_;
+  QueryBuffer vectors_, row_, tables_buffer_, code_;
   Scan exact_, by_code_;
   float* vector_;  ///< the query as lists see it
   simd::BlockQuery tables_;
@@ -91,9 +100,30 @@ class Probe {
   bool few_ = false;                   ///< lists may be left out, for nothing in them passes
   std::vector<std::uint32_t> marked_;  ///< the others
   std::vector<Candidate> order_;       ///< lists, nearest first
+  std::size_t at_ = 0;                 ///< of them, the next
+  TopK nearest_;
   std::vector<Waiting> waiting_;
   std::vector<Slot> slots_;
+  std::vector<Candidate> found_;
   Seen seen_;
+};
+
+/// Some queries through the same lists: each list, and each page of vectors, is read once for all of them, and what is
+/// found for one is what would be found for it alone.
+class ProbeBatch {
+ public:
+  ProbeBatch(const ProbeView& view, const Probe::FreshRow& fresh) : view_(view), fresh_(fresh) {}
+
+  void run(std::span<const std::unique_ptr<Probe>> probes);
+
+ private:
+  /// Lists of one round, as they arrive.
+  class Round;
+  /// Vectors that probes wait for, as they arrive.
+  class Vectors;
+
+  const ProbeView& view_;
+  const Probe::FreshRow& fresh_;
 };
 
 }  // namespace annlib::disk

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "core/error.h"
+#include "core/parallel.h"
 #include "disk/disk_index.h"
 #include "disk/probe.h"
 #include "table/vectors.h"
@@ -22,6 +23,8 @@ constexpr std::size_t kScanBytes = std::size_t{256} << 10;
 constexpr std::size_t kGap = 8;
 // So many vectors are read one by one, all at the same time; more in long reads.
 constexpr std::size_t kReadSingly = 1024;
+// Queries that a thread finds the nearest list of at a time.
+constexpr std::size_t kArranged = 16;
 // What a read takes, in nanoseconds, for people who compare plans.
 constexpr double kRead = 2e4;
 
@@ -146,20 +149,40 @@ bool DiskIndex::search_one(const QueryView& query, const SearchRequest& request,
     s.found = s.nearest.sorted();
     return true;
   }
-  report.plan = Plan::walk;
+  return false;
+}
+
+// By the nearest list: lists have numbers by where they lie.
+void DiskIndex::arrange(const VectorBlock& queries, std::span<std::size_t> numbers, int threads) const {
+  require_open();
+  const State& state = *state_;
+  if (state.resident != nullptr) return;
+  std::vector<std::pair<std::uint32_t, std::size_t>> nearest(numbers.size());
+  parallel_for(numbers.size(), kArranged, threads, [&](std::size_t begin, std::size_t end, int) {
+    Scratch s;
+    std::vector<float> query(dim_);
+    for (std::size_t i = begin; i < end; ++i) {
+      state.fresh.codes().load(queries.row(numbers[i]), queries.dtype, query.data());
+      state.centroids.search(state.fresh, query.data(), state.fresh.codes().prepare(query.data(), s.tables), 1, s);
+      nearest[i] = {s.found.empty() ? kNoList : s.found.front().slot(), numbers[i]};
+    }
+  });
+  std::sort(nearest.begin(), nearest.end());
+  for (std::size_t i = 0; i < numbers.size(); ++i) numbers[i] = nearest[i].second;
+}
+
+void DiskIndex::search_together(std::span<const QueryView> queries, const SearchRequest& request, const Passing& filter,
+                                Scratch& s, const Answer& answer) const {
+  const SlotSet* passing = filter.slots.get();
   std::optional<MarkedSlots> marked;
   if (passing != nullptr) marked.emplace(*passing, s.passing);
-  const ProbeView view{
-      state,  table_, codes_, list_form_, vector_form_, row_form(), marked ? marked->bits() : table_.alive_bits(),
-      passing};
-  Probe probe(view, query, k, wanted, s);
-  probe.scan_lists([&](Slot slot) { return fresh_.row(slot); });
-  const std::span<const Slot> near = probe.near();
-  for_vectors(near, s.cost, [&](Slot slot, const std::byte* row) { probe.take_exact(slot, row); });
-  s.cost.reranked += near.size();
-  std::sort(s.found.begin(), s.found.end());
-  s.found.resize(std::min(s.found.size(), k));
-  return true;
+  const Bitset& accepted = marked ? marked->bits() : table_.alive_bits();
+  const ProbeView view{*state_, table_, codes_, list_form_, vector_form_, row_form(), accepted, passing};
+  const std::size_t k = std::min(request.k, filter.count), wanted = std::max<std::size_t>(request.ef, 1);
+  std::vector<std::unique_ptr<Probe>> probes;
+  for (const QueryView& query : queries) probes.push_back(std::make_unique<Probe>(view, query, k, wanted, s));
+  ProbeBatch(view, [&](Slot slot) { return fresh_.row(slot); }).run(probes);
+  for (std::size_t i = 0; i < probes.size(); ++i) answer(i, Plan::walk, probes[i]->cost, probes[i]->results());
 }
 
 ScanSpaces DiskIndex::scan_spaces(const SearchRequest&, const SlotSet*) const { return {nullptr, nullptr}; }

@@ -172,11 +172,18 @@ class Index {
   /// Called with writer_ and lock_ held: there is no attribute of this name any more.
   virtual void forget_attribute(const std::string&) {}
   /// One query, under lock_ shared. Appends at most k candidates to s.found, nearest first, with exact distances (or
-  /// without vectors, with those of codes); or returns false, which leaves the query to a scan of all that passes,
-  /// which would answer up to `together` queries. Of the report, plan, switched and estimates.
+  /// without vectors, with those of codes); or returns false, which leaves the query to search_together(), which would
+  /// answer up to `together` queries. Of the report, plan, switched and estimates.
   virtual bool search_one(const QueryView& query, const SearchRequest& request, const Passing& filter,
                           std::size_t together, Scratch& s, PlanReport& report) const = 0;
-  /// What that scan goes by. Under lock_ shared.
+  /// Puts the numbers of queries into an order in which those that look at the same things are side by side. Under
+  /// lock_ shared.
+  virtual void arrange(const VectorBlock&, std::span<std::size_t>, int /*threads*/) const {}
+  /// The queries that search_one() has left, under the same filter; calls answer() for each. Under lock_ shared. Unless
+  /// an index knows better, by a scan of all that passes, and what that goes by is scan_spaces().
+  using Answer = std::function<void(std::size_t query, Plan plan, const SearchCost& cost, std::span<const Candidate>)>;
+  virtual void search_together(std::span<const QueryView> queries, const SearchRequest& request, const Passing& filter,
+                               Scratch& s, const Answer& answer) const;
   virtual ScanSpaces scan_spaces(const SearchRequest& request, const SlotSet* passing) const = 0;
   /// As search_one(). `passing` is nullptr, or the live slots that the filter lets through, `matches` of them.
   virtual void radius_one(const QueryView& query, float radius, const SearchRequest& request, const SlotSet* passing,

@@ -117,9 +117,16 @@ SearchCost Index::for_queries(const VectorBlock& queries, const SearchRequest& r
   };
   SearchCost total;
   if (request.filters.empty()) {
-    for (std::size_t first = 0; first < queries.count; first += kQueriesPerLock) {
+    std::vector<std::size_t> order = numbers(0, queries.count);
+    if (order.size() > kLeastChunk) {
       std::shared_lock reading(lock_);
-      total += unfiltered(numbers(first, std::min(kQueriesPerLock, queries.count - first)));
+      arrange(queries, order, request.threads);
+    }
+    for (std::size_t first = 0; first < order.size(); first += kQueriesPerLock) {
+      const auto begin = order.begin() + static_cast<std::ptrdiff_t>(first);
+      const std::size_t n = std::min(kQueriesPerLock, order.size() - first);
+      std::shared_lock reading(lock_);
+      total += unfiltered({begin, begin + static_cast<std::ptrdiff_t>(n)});
     }
     return total;
   }
@@ -135,10 +142,14 @@ SearchCost Index::for_queries(const VectorBlock& queries, const SearchRequest& r
   const std::size_t at_once = std::max<std::size_t>(1, kSetBytes / (table().slots() / 8 + 1));
   for (std::size_t first = 0; first < by_filter.size(); first += at_once) {
     const std::size_t n = std::min(at_once, by_filter.size() - first);
-    const std::vector<Group> groups =
+    std::vector<Group> groups =
         evaluated(request.filters.subspan(first, n), std::span(by_filter).subspan(first, n), request.threads);
+    for (Group& group : groups) {
+      if (group.queries.size() > kLeastChunk) arrange(queries, group.queries, request.threads);
+    }
     total += for_groups(groups, request.threads, body);
   }
+  if (without.size() > kLeastChunk) arrange(queries, without, request.threads);
   if (!without.empty()) total += unfiltered(std::move(without));
   return total;
 }
@@ -168,7 +179,6 @@ SearchCost Index::search(const VectorBlock& queries, const SearchRequest& reques
     SearchCost cost;
   };
   const auto search_chunk = [&](std::span<const std::size_t> chunk, const Passing& passing, Scratch& s) {
-    const SlotSet* slots = passing.slots.get();
     SearchCost total;
     std::vector<Left> left;
     std::vector<QueryView> views;
@@ -185,19 +195,26 @@ SearchCost Index::search(const VectorBlock& queries, const SearchRequest& reques
         views.push_back(query);
       }
     }
-    if (!left.empty()) {
-      const ScanSpaces spaces = scan_spaces(request, slots);
-      scan_nearest(spaces, views, std::min(request.k, passing.count), slots, table().alive_bits(), s);
-      for (std::size_t i = 0; i < left.size(); ++i) {
-        left[i].report.plan = spaces.codes != nullptr ? Plan::scan : Plan::exact;
-        left[i].cost += s.scanned[i].cost;
-        write(left[i].query, passing, left[i].report, left[i].cost, s.scanned[i].nearest.sorted());
-        total += left[i].cost;
-      }
-    }
+    if (left.empty()) return total;
+    search_together(views, request, passing, s,
+                    [&](std::size_t i, Plan plan, const SearchCost& cost, std::span<const Candidate> found) {
+                      left[i].report.plan = plan;
+                      left[i].cost += cost;
+                      write(left[i].query, passing, left[i].report, left[i].cost, found);
+                      total += left[i].cost;
+                    });
     return total;
   };
   return for_queries(queries, request, search_chunk);
+}
+
+void Index::search_together(std::span<const QueryView> queries, const SearchRequest& request, const Passing& filter,
+                            Scratch& s, const Answer& answer) const {
+  const SlotSet* slots = filter.slots.get();
+  const ScanSpaces spaces = scan_spaces(request, slots);
+  scan_nearest(spaces, queries, std::min(request.k, filter.count), slots, table().alive_bits(), s);
+  const Plan plan = spaces.codes != nullptr ? Plan::scan : Plan::exact;
+  for (std::size_t i = 0; i < queries.size(); ++i) answer(i, plan, s.scanned[i].cost, s.scanned[i].nearest.sorted());
 }
 
 RadiusResult Index::search_radius(const VectorBlock& queries, float radius, const SearchRequest& request) const {
