@@ -337,6 +337,32 @@ def test_the_cache_saves_reads_and_keeps_to_its_size(tmp_path: Path) -> None:
         assert 0 < index.stats()["cache_bytes"] <= 1 << 20
 
 
+def test_what_searches_do_not_look_at_is_mapped(tmp_path: Path) -> None:
+    train, more = vectors(N, DIM), vectors(300, DIM, seed=1)
+    with made(tmp_path / "x", train) as index:
+        opened = index.stats()
+        # Lists, arrival and a hash by id; in memory are ids, one bit, and a checksum of every 42 vectors.
+        replicas = opened["replicas"]
+        assert N * (4 * replicas + 4 + 5) <= opened["mapped_bytes"] <= (N + 42) * (4 * replicas + 4 + 10) + 64
+        assert opened["item_bytes"] <= 8.5 * N
+        expected = index.search(more, 10, nprobe=ALL)
+        index.add(more)
+        index.delete(range(0, N, 2))
+        assert opened["item_bytes"] < index.stats()["item_bytes"] < 10.5 * N  # the new items alone
+        before = index.search(more, 10, nprobe=ALL)
+        assert not np.array_equal(before.ids, expected.ids)
+        index.flush()  # of which there is more in the file
+        merged = index.stats()
+        assert merged["mapped_bytes"] > opened["mapped_bytes"] and merged["item_bytes"] <= 8.5 * (N + 342)
+        np.testing.assert_array_equal(index.search(more, 10, nprobe=ALL).ids, before.ids)
+        index.delete(range(1, N, 4))
+        index.add(train[:N:2], ids=range(0, N, 2))  # among mapped pages that were written to
+        with crashed(index, tmp_path / "y") as copy:
+            assert_same(copy, index)
+            kept = sorted({*range(0, N, 2), *range(3, N, 4), *range(N, N + 300)})
+            assert sorted(copy.ids.tolist()) == kept
+
+
 def test_damage_is_found_and_named(tmp_path: Path) -> None:
     train = vectors(2000, DIM)
     made(tmp_path / "x", train).close()
