@@ -282,6 +282,7 @@ class _DiskCounts(TypedDict):
     stale: int
     centroid_bytes: int
     item_bytes: int
+    mapped_bytes: int
     fresh_bytes: int
     cache_bytes: int
     cache_capacity: int

@@ -38,8 +38,10 @@ _PHASES = ("sampling", "clustering", "choosing lists", "sorting", "writing vecto
 class DiskSPANNIndex(SPANNIndex):
     """A `SPANNIndex` in a directory, which `SPANNIndex.build` makes and `SPANNIndex.open` opens.
 
-    In memory are the centroids, for each item its id and where it stands, and the attributes; lists and vectors are
-    read as searches need them, past the page cache where the file system allows, through a cache of its own.
+    In memory are the centroids, for each item its id, and the attributes; lists and vectors are read as searches need
+    them, past the page cache where the file system allows, through a cache of its own. What changes and filters need
+    of each item besides (where it stands, the order of arrival, a hash by id) is mapped from the directory: the system
+    keeps of it what is in use.
 
     A change is in the directory's log, and on the disk, when the call that makes it returns. What has come since is
     written into the lists in the background. One process at a time may write; any number may read (``read_only``),
@@ -125,7 +127,11 @@ class DiskSPANNIndex(SPANNIndex):
         return self._path
 
     def stats(self) -> dict[str, Any]:
-        """What the index holds, the memory and the room on disk that it takes in bytes, and what was read so far."""
+        """What the index holds, the memory and the room on disk that it takes in bytes, and what was read so far.
+
+        ``memory_bytes`` is without ``mapped_bytes``, parts of a file whose pages the system can have back; those that
+        changes have written to are memory, too, until the next merge.
+        """
         stats = super().stats()
         stats.pop("code_bytes")
         stats.pop("vector_bytes")

@@ -103,6 +103,7 @@ py::dict counts(const DiskIndex& index) {
   result["stale"] = counts.stale;
   result["centroid_bytes"] = counts.centroid_bytes;
   result["item_bytes"] = counts.item_bytes;
+  result["mapped_bytes"] = counts.mapped_bytes;
   result["fresh_bytes"] = counts.fresh_bytes;
   result["resident_bytes"] = counts.resident_bytes;
   result["cache_bytes"] = counts.cache_bytes;

@@ -1,6 +1,7 @@
 #include "core/buffer.h"
 
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstdlib>
@@ -50,6 +51,23 @@ Buffer Buffer::view(std::span<std::byte> bytes, std::shared_ptr<const void> owne
   return buffer;
 }
 
+Buffer Buffer::map(int file, std::uint64_t offset, std::size_t bytes) {
+  Buffer buffer;
+  if (bytes == 0 || offset % static_cast<std::uint64_t>(sysconf(_SC_PAGESIZE)) != 0) return buffer;
+  const std::size_t capacity = round_up(bytes + bytes / 2, kHugePage);
+  std::byte* data = map_aligned(capacity);
+  if (mmap(data, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE | MAP_FIXED, file,
+           static_cast<off_t>(offset)) == MAP_FAILED) {
+    munmap(data, capacity);
+    return buffer;
+  }
+  buffer.data_ = data;
+  buffer.size_ = buffer.used_ = buffer.file_bytes_ = bytes;
+  buffer.capacity_ = capacity;
+  buffer.mapped_ = true;
+  return buffer;
+}
+
 Buffer::~Buffer() {
   if (capacity_ > 0) release(data_, capacity_, mapped_);
 }
@@ -60,6 +78,7 @@ void Buffer::swap(Buffer& other) noexcept {
   std::swap(used_, other.used_);
   std::swap(capacity_, other.capacity_);
   std::swap(mapped_, other.mapped_);
+  std::swap(file_bytes_, other.file_bytes_);
   owner_.swap(other.owner_);
 }
 
@@ -90,8 +109,9 @@ void Buffer::reallocate(std::size_t capacity) {
   }
   bool moved = false;
 #ifdef MREMAP_FIXED
-  if (map && mapped_ && capacity_ > 0) {
-    // Moves page tables, not bytes. The target range is ours already, so the kernel replaces it.
+  if (map && mapped_ && capacity_ > 0 && file_bytes_ == 0) {
+    // Moves page tables, not bytes. The target range is ours already, so the kernel replaces it. (Of a file and what is
+    // behind it, two mappings, it would move none.)
     moved = mremap(data_, capacity_, capacity_, MREMAP_MAYMOVE | MREMAP_FIXED, fresh) != MAP_FAILED;
   }
 #endif
@@ -103,6 +123,7 @@ void Buffer::reallocate(std::size_t capacity) {
   data_ = fresh;
   capacity_ = capacity;
   mapped_ = map;
+  file_bytes_ = 0;
   owner_.reset();
 }
 

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -11,7 +12,8 @@ namespace annlib {
 
 /// Growable, zero-filled bytes, aligned to 64 at least. Large ones lie on huge pages where the system grants them and
 /// grow by remapping pages instead of copying. A buffer may instead be a view of somebody else's bytes (a mapped
-/// file); it becomes its own copy the first time it has to grow. Not thread-safe.
+/// file); it becomes its own copy the first time it has to grow. Or it begins with a part of a file that is mapped for
+/// it alone. Not thread-safe.
 class Buffer {
  public:
   Buffer() = default;
@@ -23,10 +25,16 @@ class Buffer {
   ~Buffer();
 
   static Buffer view(std::span<std::byte> bytes, std::shared_ptr<const void> owner);
+  /// Bytes of a file, `offset` of which is a multiple of 4096 and behind which are zeros up to the next one. Pages that
+  /// are not written to take no memory that the kernel could not have back; those that are, are copied, and the file
+  /// stays as it is. It may grow by half before it is copied as a whole. Empty where the system cannot map the file.
+  static Buffer map(int file, std::uint64_t offset, std::size_t bytes);
 
   std::byte* data() { return data_; }
   const std::byte* data() const { return data_; }
   std::size_t size() const { return size_; }
+  /// Those behind which is a file of map().
+  std::size_t mapped_bytes() const { return std::min(size_, file_bytes_); }
 
   /// New bytes are zero; old ones stay, at a new address perhaps. Strong guarantee on std::bad_alloc.
   void resize(std::size_t bytes);
@@ -43,6 +51,7 @@ class Buffer {
   std::size_t used_ = 0;      ///< high-water mark of size_: bytes beyond it are still zero
   std::size_t capacity_ = 0;  ///< 0 for a view
   bool mapped_ = false;       ///< data_ came from mmap, not from the heap
+  std::size_t file_bytes_ = 0;
   std::shared_ptr<const void> owner_;
 };
 
@@ -79,6 +88,9 @@ class Array {
     data()[size() - 1] = value;
   }
   std::span<const std::byte> bytes() const { return {buffer_.data(), buffer_.size()}; }
+  /// Buffer::mapped_bytes(), and the others.
+  std::size_t mapped_bytes() const { return buffer_.mapped_bytes(); }
+  std::size_t memory_bytes() const { return buffer_.size() - buffer_.mapped_bytes(); }
 
  private:
   Buffer buffer_;

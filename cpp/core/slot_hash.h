@@ -3,6 +3,7 @@
 #include <bit>
 #include <cstddef>
 #include <cstdint>
+#include <utility>
 
 #include "core/buffer.h"
 #include "core/types.h"
@@ -13,6 +14,22 @@ namespace annlib {
 /// at most 0.8. Every call that may have to know an entry's key is given `hash(slot)`. Not thread-safe.
 class SlotHash {
  public:
+  SlotHash() = default;
+  /// From what cells() gave, if it is sound().
+  explicit SlotHash(Array<Slot> cells) : cells_(std::move(cells)) {
+    for (Slot slot : std::as_const(cells_)) size_ += slot != kNoSlot;
+  }
+  /// Whether slots are below `slots` and every search comes to an end, as long as they are where their keys belong.
+  bool sound(std::size_t slots) const {
+    for (Slot slot : cells_) {
+      if (slot != kNoSlot && slot >= slots) return false;
+    }
+    return cells_.empty() || (std::has_single_bit(cells_.size()) && cells_.size() >= cells_for(size_));
+  }
+  const Array<Slot>& cells() const { return cells_; }
+  /// Lies in another place from now on, which holds the same.
+  void swap_cells(Array<Slot>& cells) { std::swap(cells_, cells); }
+
   std::size_t size() const { return size_; }
 
   /// The first slot of this hash's run for which same(slot), or kNoSlot.
@@ -26,7 +43,7 @@ class SlotHash {
 
   template <class Hash>
   void reserve(std::size_t n, Hash&& hash) {
-    const std::size_t wanted = std::bit_ceil(n + n / 4 + 8);
+    const std::size_t wanted = cells_for(n);
     if (wanted <= cells_.size()) return;
     Array<Slot> old;
     std::swap(old, cells_);
@@ -62,9 +79,11 @@ class SlotHash {
     --size_;
   }
 
-  std::size_t memory_bytes() const { return cells_.bytes().size(); }
+  std::size_t memory_bytes() const { return cells_.memory_bytes(); }
+  std::size_t mapped_bytes() const { return cells_.mapped_bytes(); }
 
  private:
+  static std::size_t cells_for(std::size_t n) { return std::bit_ceil(n + n / 4 + 8); }
   std::size_t mask() const { return cells_.size() - 1; }
   std::size_t next(std::size_t at) const { return (at + 1) & mask(); }
   std::size_t locate(Slot slot, std::uint64_t hash) const {

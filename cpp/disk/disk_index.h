@@ -98,8 +98,8 @@ class DiskIndex final : public Index {
   struct Counts {
     std::size_t lists = 0, postings = 0, shortest = 0, longest = 0, fresh = 0, stale = 0;
     double median = 0;
-    std::size_t centroid_bytes = 0, item_bytes = 0, fresh_bytes = 0, resident_bytes = 0, cache_bytes = 0,
-                cache_capacity = 0;
+    std::size_t centroid_bytes = 0, item_bytes = 0, mapped_bytes = 0, fresh_bytes = 0, resident_bytes = 0,
+                cache_bytes = 0, cache_capacity = 0;
     std::uint64_t list_file_bytes = 0, vector_file_bytes = 0, log_bytes = 0;
     std::uint64_t reads = 0, bytes_read = 0, cache_hits = 0, cache_misses = 0;
     std::string engine;
@@ -160,6 +160,7 @@ class DiskIndex final : public Index {
   void share_cache(const State& state) const;
   void append_state(const State& state, storage::SectionList& sections) const;
   void write_manifest(const State& state);
+  void leave_in_file(const storage::Container& file);
   std::string path(const std::string& name) const { return directory_ + "/" + name; }
   std::string next_name(const std::string& name) const;
   void replay(const Replayed& replayed);

@@ -132,10 +132,21 @@ void DiskIndex::write_manifest(const State& state) {
   storage::sync_directory(directory_);  // the names of what it names
   SectionList sections;
   append_state(state, sections);
+  append_by_id(table_, sections);
   std::vector<storage::SectionView> all = sections.views();
   const SectionList extra = extra_ ? extra_() : SectionList();
   all.insert(all.end(), extra.views().begin(), extra.views().end());
   storage::write_container(path(kManifest), kind(), all);
+}
+
+// Searches do not look at the order of arrival, the hash by id, nor without a filter at the lists of each item: these
+// arrays become mappings of a manifest that holds just what they do. With writer_ held, as write_manifest().
+void DiskIndex::leave_in_file(const Container& file) {
+  TablePlaces places(file);
+  Array<std::uint32_t> homes(file.map(file.require("lists.homes", ElementType::u32, 2), false));
+  std::lock_guard writing(lock_);
+  table_.swap_places(places.arrivals, places.by_id);
+  std::swap(state_->homes, homes);
 }
 
 std::string DiskIndex::next_name(const std::string& name) const {
@@ -282,7 +293,7 @@ void DiskIndex::restore(const std::shared_ptr<const Container>& file) {
       (!state.given_up.empty() && state.given_up.back() >= lists)) {
     throw CorruptError("a list was given up that is not there");
   }
-  state.homes = Array<std::uint32_t>(load_section(file, homes));
+  state.homes = Array<std::uint32_t>(file->map(homes, true));
   for (std::size_t slot = 0; slot < n; ++slot) {
     bool any = false;
     for (std::uint32_t home : state.homes_of(static_cast<Slot>(slot))) {
@@ -339,6 +350,7 @@ void DiskIndex::restore(const std::shared_ptr<const Container>& file) {
     at.push_back(fresh_.row(slot));
   }
   put_in_lists(state, slots, at);
+  leave_in_file(*file);  // once more: the pages that were looked at are the kernel's again
 }
 
 // Changes that the log holds and the manifest does not.

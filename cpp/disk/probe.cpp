@@ -215,8 +215,8 @@ void Probe::scan_resident(Candidate list) {
   s_.need(size);
   Slot* slots = s_.slots.data();
   resident.lists().unpack(list.slot(), slots);
-  const auto count = static_cast<std::size_t>(
-      std::remove_if(slots, slots + size, [&](Slot slot) { return !accepts(slot); }) - slots);
+  const auto count =
+      static_cast<std::size_t>(std::remove_if(slots, slots + size, [&](Slot slot) { return !accepts(slot); }) - slots);
   if (view_.codes.raw()) {
     for (std::size_t i = 0; i < count; ++i) {
       s_.distances[i] = score_row(exact_, view_.form, resident.rows() + slots[i] * view_.list_form.row_bytes());
@@ -242,11 +242,11 @@ void Probe::take_row(Slot slot, float distance) {
 void Probe::scan_fresh(Candidate list, const FreshRow& row) {
   const float bound = kth() + row_margin_ + margin_of(lists().width(list.slot()), list.distance());
   cost.estimates += lists().scan(list.slot(), kNoList, tables_, list.distance(), bound, simd::kernels().scan_block,
-                                   [&](Slot slot, float) {
-                                     if (!accepts(slot)) return;
-                                     const float distance = score_row(exact_, view_.form, row(slot));
-                                     take_row(slot, distance);
-                                   });
+                                 [&](Slot slot, float) {
+                                   if (!accepts(slot)) return;
+                                   const float distance = score_row(exact_, view_.form, row(slot));
+                                   take_row(slot, distance);
+                                 });
 }
 
 std::span<const Slot> Probe::near() {

@@ -44,6 +44,7 @@ void DiskIndex::publish(const std::shared_ptr<State>& next, int threads) {
   logged_from_ = changes_;
   begin_log();
   remove_others({});
+  leave_in_file(*storage::Container::open(path(kManifest), false));
 }
 
 void DiskIndex::rebuild(int threads, const Progress& progress) {
@@ -93,6 +94,7 @@ void DiskIndex::rebuild_now(int threads, const Progress& progress) {
   logged_from_ = changes_;
   begin_log();
   remove_others({});
+  leave_in_file(*storage::Container::open(path(kManifest), false));
 }
 
 // The items of a build, in its order, and their attributes: of `given` by rows, or of `kept` by slots.

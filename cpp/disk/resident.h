@@ -14,7 +14,8 @@ namespace annlib::disk {
 
 struct State;
 
-/// Lists of slots, each ascending, as differences: seven bits a byte, the lowest first, and the eighth where more follow.
+/// Lists of slots, each ascending, as differences: seven bits a byte, the lowest first, and the eighth where more
+/// follow.
 class PackedSlots {
  public:
   /// So many empty lists.

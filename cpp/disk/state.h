@@ -81,7 +81,7 @@ struct State {
   std::string lists_name, vectors_name;    ///< in the directory
   std::shared_ptr<io::BlockReader> lists_file, vectors_file;
   std::unique_ptr<ResidentLists> resident;  ///< what lists_file holds, where there is room for it
-  std::size_t clustered = 0;  ///< items when the lists were made
+  std::size_t clustered = 0;                ///< items when the lists were made
   /// As SpannState has it; what estimates are off by, typically, and the longer codes.
   std::vector<float> reach;
   float error = 0, row_error = 0;
@@ -94,7 +94,7 @@ struct State {
   void near_lists(Metric metric, const float* row, std::size_t n, Scratch& s, std::vector<NearCentroid>& near) const;
   bool is_given_up(std::uint32_t list) const { return std::binary_search(given_up.begin(), given_up.end(), list); }
   std::size_t memory_bytes() const {
-    return fresh.memory_bytes() + centroids.memory_bytes() + places.bytes().size() + homes.bytes().size() +
+    return fresh.memory_bytes() + centroids.memory_bytes() + places.bytes().size() + homes.memory_bytes() +
            sums.bytes().size() + (resident != nullptr ? resident->bytes() : 0);
   }
 };

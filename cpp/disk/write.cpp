@@ -326,7 +326,8 @@ DiskIndex::Counts DiskIndex::counts() const {
   counts.fresh = fresh_.count();
   counts.stale = table_.slots() - table_.live();
   counts.centroid_bytes = state.fresh.centroids().bytes().size() + state.centroids.memory_bytes();
-  counts.item_bytes = table_.memory_bytes() + state.homes.bytes().size() + state.sums.bytes().size();
+  counts.item_bytes = table_.memory_bytes() + state.homes.memory_bytes() + state.sums.bytes().size();
+  counts.mapped_bytes = table_.mapped_bytes() + state.homes.mapped_bytes();
   counts.fresh_bytes = fresh_.bytes();
   if (cache_ != nullptr) {
     const io::BlockCache::Counts cached = cache_->counts();

@@ -13,11 +13,7 @@ using storage::SectionList;
 
 Buffer load_section(const std::shared_ptr<const Container>& file, const SectionInfo& section) {
   if (file->mapped()) return Buffer::view(file->view(section), file);
-  Buffer bytes;
-  bytes.reserve(section.length);
-  bytes.resize(section.length);
-  file->read(section, {bytes.data(), bytes.size()});
-  return bytes;
+  return file->load(section);
 }
 
 void append_table(const Table& table, SectionList& sections) {
@@ -43,12 +39,26 @@ void restore_table(const std::shared_ptr<const Container>& file, Table& table) {
     parts.norms = Array<float>(load_section(file, file->require("table.norms", ElementType::f32, 1)));
   }
   parts.ids = Array<std::int64_t>(load_section(file, file->require("table.ids", ElementType::i64, 1)));
-  parts.arrival = Array<std::uint32_t>(load_section(file, file->require("table.arrival", ElementType::u32, 1)));
+  const SectionInfo& arrival = file->require("table.arrival", ElementType::u32, 1);
+  if (file->find("table.by_id") != nullptr) {
+    parts.arrival = Array<std::uint32_t>(file->map(arrival, true));
+    parts.by_id = Array<Slot>(file->map(file->require("table.by_id", ElementType::u32, 1), true));
+  } else {
+    parts.arrival = Array<std::uint32_t>(load_section(file, arrival));
+  }
   parts.alive = Array<std::uint64_t>(load_section(file, file->require("table.alive", ElementType::u64, 1)));
   parts.free = storage::read_vector<Slot>(*file, "table.free", ElementType::u32);
   table.restore(std::move(parts));
   restore_columns(file, table.columns());
 }
+
+void append_by_id(const Table& table, SectionList& sections) {
+  sections.add("table.by_id", ElementType::u32, {table.by_id().size()}, table.by_id().bytes());
+}
+
+TablePlaces::TablePlaces(const Container& file)
+    : arrivals(file.map(file.require("table.arrival", ElementType::u32, 1), false)),
+      by_id(file.map(file.require("table.by_id", ElementType::u32, 1), false)) {}
 
 void append_keep_vectors(bool keep, SectionList& sections) {
   if (!keep) sections.add_copy("table.keep", ElementType::u8, std::vector<std::uint8_t>{0});

@@ -18,6 +18,16 @@ Buffer load_section(const std::shared_ptr<const storage::Container>& file, const
 /// The table's sections, and what reads them back: CorruptError for anything that does not fit.
 void append_table(const Table& table, storage::SectionList& sections);
 void restore_table(const std::shared_ptr<const storage::Container>& file, Table& table);
+/// The hash by id, with which restore_table() takes what searches do not look at from the file as it is. Not part of
+/// what an index is: it depends on the order of changes.
+void append_by_id(const Table& table, storage::SectionList& sections);
+/// What append_by_id() and append_table() wrote of a table, which has not changed since, as a place for it: arrays for
+/// Table::swap_places(). Not checked.
+struct TablePlaces {
+  explicit TablePlaces(const storage::Container& file);
+  Array<std::uint32_t> arrivals;
+  Array<Slot> by_id;
+};
 /// Whether vectors are to be kept. If not, they may be there all the same, while they are few: then, as otherwise,
 /// restore_table() must be given a table that keeps rows.
 void append_keep_vectors(bool keep, storage::SectionList& sections);

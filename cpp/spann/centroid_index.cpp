@@ -45,7 +45,7 @@ void CentroidIndex::build(const PostingLists& lists, std::span<const std::uint32
   count_ = 0;
   const std::uint32_t dim = table_->dim();
   if (numbers.empty()) return;
-  std::vector<float> centroids(numbers.size() * dim);
+  Array<float> centroids(numbers.size() * dim);  // of an Array, and not the heap, nothing is left behind
   for (std::size_t i = 0; i < numbers.size(); ++i) {
     std::copy_n(lists.centroid(numbers[i]), dim, centroids.data() + i * dim);
   }
@@ -57,15 +57,16 @@ void CentroidIndex::build(const PostingLists& lists, std::span<const std::uint32
     for (std::size_t g = 0; g < groups.centroids.size() / dim; ++g) groups_.add_list(groups.centroids.data() + g * dim);
     group_.resize(lists.count(), kNoList);
     std::vector<std::vector<Slot>> members(groups_.count());
-    std::vector<std::vector<float>> vectors(groups_.count());
     for (std::size_t i = 0; i < numbers.size(); ++i) {
-      const std::uint32_t g = groups.homes[i];
-      group_[numbers[i]] = g;
-      members[g].push_back(numbers[i]);
-      vectors[g].insert(vectors[g].end(), centroids.begin() + static_cast<std::ptrdiff_t>(i * dim),
-                        centroids.begin() + static_cast<std::ptrdiff_t>((i + 1) * dim));
+      group_[numbers[i]] = groups.homes[i];
+      members[groups.homes[i]].push_back(numbers[i]);
     }
-    for (std::uint32_t g = 0; g < members.size(); ++g) groups_.append(g, members[g], vectors[g].data());
+    std::vector<float> vectors;
+    for (std::uint32_t g = 0; g < members.size(); ++g) {
+      vectors.clear();
+      for (Slot list : members[g]) vectors.insert(vectors.end(), lists.centroid(list), lists.centroid(list) + dim);
+      groups_.append(g, members[g], vectors.data());
+    }
     count_ = numbers.size();
     return;
   }

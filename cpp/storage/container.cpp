@@ -59,6 +59,14 @@ class OpenContainer final : public Container {
     check_section(*source_, section, read_section(*source_, section, out), fault_);
   }
 
+  Buffer map(const SectionInfo& section, bool check) const override {
+    index_of(section);
+    Buffer bytes = source_->map(section.offset, section.length);
+    if (bytes.size() < section.length) return load(section);
+    if (check) check_section(*source_, section, simd::kernels().crc32c(0, bytes.data(), bytes.size()), fault_);
+    return bytes;
+  }
+
  private:
   struct Verified {
     std::mutex mutex;
@@ -80,6 +88,14 @@ std::shared_ptr<const Container> Container::open(const std::string& path, bool m
 
 std::shared_ptr<const Container> Container::from_bytes(std::vector<std::byte> bytes) {
   return std::make_shared<const OpenContainer>(open_bytes(bytes), true);
+}
+
+Buffer Container::load(const SectionInfo& section) const {
+  Buffer bytes;
+  bytes.reserve(section.length);
+  bytes.resize(section.length);
+  read(section, {bytes.data(), bytes.size()});
+  return bytes;
 }
 
 const SectionInfo* Container::find(std::string_view name) const {

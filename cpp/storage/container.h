@@ -9,6 +9,8 @@
 #include <string_view>
 #include <vector>
 
+#include "core/buffer.h"
+
 /// The container file: named arrays behind a checked table. See docs/file-format.md.
 namespace annlib::storage {
 
@@ -69,6 +71,11 @@ class Container {
   /// Copies the section to `out` (exactly section.length bytes) and checks it. Of a mapped file it reads the file, not
   /// the mapping; of bytes in memory what is there, so a section written through view() is not sound any more.
   virtual void read(const SectionInfo&, std::span<std::byte> out) const = 0;
+  /// As read(), in a buffer of its own.
+  Buffer load(const SectionInfo&) const;
+  /// As load(), where that can be by Buffer::map(), whether or not the container is mapped. Without `check` a
+  /// mapping is not looked at.
+  virtual Buffer map(const SectionInfo& section, bool /*check*/) const { return load(section); }
 
   /// nullptr if absent.
   const SectionInfo* find(std::string_view name) const;

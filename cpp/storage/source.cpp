@@ -32,6 +32,9 @@ class FileSource final : public Source {
   void read(std::uint64_t offset, std::span<std::byte> out) const override {
     if (file_.read_at(offset, out) < out.size()) throw CorruptError(name() + ": the file shrank while it was open");
   }
+  Buffer map(std::uint64_t offset, std::size_t bytes) const override {
+    return Buffer::map(file_.descriptor(), offset, bytes);
+  }
 
  private:
   File file_;
@@ -53,6 +56,7 @@ class MemorySource final : public Source {
   void read(std::uint64_t offset, std::span<std::byte> out) const override {
     if (!out.empty()) std::memcpy(out.data(), bytes_.get() + offset, out.size());
   }
+  Buffer map(std::uint64_t, std::size_t) const override { return {}; }
 
  private:
   struct Free {

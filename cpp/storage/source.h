@@ -7,6 +7,8 @@
 #include <string>
 #include <vector>
 
+#include "core/buffer.h"
+
 namespace annlib::storage {
 
 /// Where a container's bytes come from: a file, a mapped file, or memory. Thread safe.
@@ -20,6 +22,8 @@ class Source {
   virtual std::span<std::byte> bytes() const = 0;
   /// Fills `out`, which lies inside size(). A file that has shrunk since it was opened is a CorruptError.
   virtual void read(std::uint64_t offset, std::span<std::byte> out) const = 0;
+  /// Buffer::map() of a file's bytes, which lie inside size(); empty where there is no file.
+  virtual Buffer map(std::uint64_t offset, std::size_t bytes) const = 0;
 
   /// What errors call it.
   std::string name() const { return path().empty() ? "index in memory" : path(); }

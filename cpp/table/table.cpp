@@ -138,7 +138,7 @@ void Table::renumber_arrivals() {
 }
 
 std::size_t Table::memory_bytes() const {
-  return rows_.bytes().size() + norms_.bytes().size() + ids_.bytes().size() + arrival_.bytes().size() +
+  return rows_.bytes().size() + norms_.bytes().size() + ids_.bytes().size() + arrival_.memory_bytes() +
          alive_.words().bytes().size() + map_.memory_bytes() + free_.size() * sizeof(Slot) + columns_.memory_bytes();
 }
 
@@ -151,14 +151,22 @@ void Table::restore(Parts parts) {
   if (n % 64 != 0 && (parts.alive[n / 64] >> (n % 64)) != 0) throw CorruptError("a bit beyond the last row is set");
   Bitset alive(std::move(parts.alive), n);
   const auto hash = [&](Slot slot) { return hash_of(parts.ids[slot]); };
+  const bool stored = parts.by_id.has_value();
   SlotHash map;
-  map.reserve(alive.count(), hash);
+  if (stored) {
+    map = SlotHash(std::move(*parts.by_id));
+    if (map.size() != alive.count() || !map.sound(n)) throw CorruptError("the hash by id makes no sense");
+  } else {
+    map.reserve(alive.count(), hash);
+  }
   std::uint32_t next_arrival = 0;
   alive.for_each([&](std::size_t slot) {
     if (parts.ids[slot] < 0) throw CorruptError("a negative id");
     const auto same = [&](Slot other) { return parts.ids[other] == parts.ids[slot]; };
-    if (map.find(hash_of(parts.ids[slot]), same) != kNoSlot) throw CorruptError("an id stands twice");
-    map.insert(static_cast<Slot>(slot), hash);
+    const Slot found = map.find(hash_of(parts.ids[slot]), same);
+    if (stored && found == kNoSlot) throw CorruptError("an id is missing in the hash by id");
+    if (found != (stored ? slot : kNoSlot)) throw CorruptError("an id stands twice");
+    if (!stored) map.insert(static_cast<Slot>(slot), hash);
     if (parts.arrival[slot] >= 0xFFFFFF00u) throw CorruptError("an arrival number is out of range");
     next_arrival = std::max(next_arrival, parts.arrival[slot] + 1);
   });
@@ -189,6 +197,11 @@ void Table::restore(Parts parts) {
   columns_.resize(n);
   touch();
   for (std::size_t slot = 0; keeps_rows_ && slot < n; ++slot) note_length(row(static_cast<Slot>(slot)));
+}
+
+void Table::swap_places(Array<std::uint32_t>& arrivals, Array<Slot>& by_id) {
+  std::swap(arrival_, arrivals);
+  map_.swap_cells(by_id);
 }
 
 }  // namespace annlib

@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <unordered_map>
 #include <vector>
@@ -93,6 +94,8 @@ class Table {
   void renumber_arrivals();
 
   std::size_t memory_bytes() const;
+  /// Not among these: what a mapped file holds.
+  std::size_t mapped_bytes() const { return arrival_.mapped_bytes() + map_.mapped_bytes(); }
 
   /// The arrays behind it, for storage.
   struct Parts {
@@ -102,14 +105,19 @@ class Table {
     Array<std::uint32_t> arrival;
     Array<std::uint64_t> alive;
     std::vector<Slot> free;
+    std::optional<Array<Slot>> by_id;  ///< made where there is none
   };
   const Array<std::byte>& row_bytes() const { return rows_; }
   const Array<float>& norms() const { return norms_; }
   const Array<std::int64_t>& ids() const { return ids_; }
   const Array<std::uint32_t>& arrivals() const { return arrival_; }
+  /// Of the hash by id.
+  const Array<Slot>& by_id() const { return map_.cells(); }
   std::size_t stride() const { return stride_; }
   /// Takes parts from a file, which may be hostile: throws CorruptError unless they are consistent and finite.
   void restore(Parts parts);
+  /// Puts arrays in the places of arrivals() and by_id() that hold the same, and these in theirs.
+  void swap_places(Array<std::uint32_t>& arrivals, Array<Slot>& by_id);
 
  private:
   void resize(std::size_t slots);

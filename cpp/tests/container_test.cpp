@@ -34,6 +34,10 @@ TEST(round_trip_of_every_type_and_rank) {
       Bytes copy(info.length);
       container->read(info, copy);
       CHECK(std::ranges::equal(copy, written.bytes));
+      const Buffer own = container->map(info, true);
+      CHECK_EQ(own.size(), info.length);
+      CHECK_EQ(own.mapped_bytes(), mode == Mode::memory ? 0 : info.length);
+      CHECK(std::equal(own.data(), own.data() + own.size(), written.bytes.begin()));
       if (mode == Mode::unmapped) continue;
       const auto view = container->view(info);
       CHECK(std::ranges::equal(view, written.bytes));
@@ -185,6 +189,8 @@ TEST(view_checks_once_and_only_if_asked) {
   }
   CHECK_EQ(strict->view(*strict->find("vectors")).size(), 60u);
   CHECK_EQ(lax->view(ids).size(), 24u);
+  CHECK_THROWS(CorruptError, strict->map(ids, true));
+  CHECK_EQ(strict->map(ids, false).size(), 24u);
   Bytes copy(ids.length);
   CHECK_THROWS(CorruptError, lax->read(ids, copy));
 }
@@ -200,6 +206,7 @@ TEST(misuse_is_a_logic_error) {
   SectionInfo foreign = ids;
   foreign.length = copy.size();
   CHECK_THROWS(std::logic_error, container->read(foreign, copy));
+  CHECK_THROWS(std::logic_error, container->map(foreign, false));
 }
 
 TEST(threads_may_view_and_read_at_once) {

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
+#include <cstdio>
 #include <limits>
 #include <map>
 #include <memory>
@@ -96,6 +97,38 @@ TEST(buffer_view_becomes_a_copy_when_it_grows) {
   CHECK(watch.expired());
   CHECK(view.data()[0] == std::byte{9} && view.data()[39] == std::byte{3});
   CHECK(std::all_of(view.data() + 40, view.data() + 60, [](std::byte b) { return b == std::byte{0}; }));
+}
+
+TEST(buffer_that_begins_with_a_file) {
+  for (const std::size_t large : {100u, 5000u, 3'000'000u}) {
+    std::FILE* file = std::tmpfile();
+    const int descriptor = fileno(file);
+    const std::vector<std::byte> before(4096, std::byte{7}), bytes(large, std::byte{3}), page(4096 - large % 4096);
+    for (const auto* part : {&before, &bytes, &page}) std::fwrite(part->data(), 1, part->size(), file);
+    std::fflush(file);
+    Buffer buffer = Buffer::map(descriptor, 4096, large);
+    CHECK_EQ(buffer.size(), large);
+    CHECK_EQ(buffer.mapped_bytes(), large);
+    CHECK(std::equal(bytes.begin(), bytes.end(), buffer.data()));
+    buffer.data()[0] = std::byte{9};
+    buffer.resize(large + large / 2);  // in its place
+    CHECK_EQ(buffer.mapped_bytes(), large);
+    std::fill(buffer.data() + large, buffer.data() + buffer.size(), std::byte{5});
+    buffer.resize(large / 2);
+    CHECK_EQ(buffer.mapped_bytes(), large / 2);
+    buffer.resize(large * 3 + (std::size_t{4} << 20));  // in another
+    CHECK_EQ(buffer.mapped_bytes(), 0u);
+    const auto is = [](std::byte wanted) { return [wanted](std::byte b) { return b == wanted; }; };
+    CHECK(buffer.data()[0] == std::byte{9});
+    CHECK(std::all_of(buffer.data() + 1, buffer.data() + large / 2, is(std::byte{3})), large);
+    CHECK(std::all_of(buffer.data() + large / 2, buffer.data() + buffer.size(), is(std::byte{0})), large);
+    // The file has nothing of it.
+    buffer = Buffer::map(descriptor, 4096, large);
+    std::fclose(file);
+    CHECK(std::equal(bytes.begin(), bytes.end(), buffer.data()));
+  }
+  CHECK_EQ(Buffer::map(-1, 0, 100).size(), 0u);
+  CHECK_EQ(Buffer::map(0, 0, 0).size(), 0u);
 }
 
 TEST(buffer_moves_and_swaps) {
@@ -330,11 +363,34 @@ TEST(slot_hash_against_a_map) {
       }
       CHECK_EQ(set.size(), expected.size());
     }
+    CHECK(set.sound(keys.size()));
+    CHECK(!set.sound(expected.rbegin()->second));  // one of them is as large
+    Array<Slot> cells(set.cells().size());
+    std::copy_n(set.cells().data(), cells.size(), cells.data());
+    set = SlotHash(std::move(cells));
+    CHECK_EQ(set.size(), expected.size());
     set.reserve(5000, hash);
     for (const auto& item : expected) {
       CHECK_EQ(set.find(hash_of(item.first), [&](Slot other) { return keys[other] == item.first; }), item.second);
     }
   }
+}
+
+TEST(slot_hash_that_is_not_sound) {
+  const auto sound = [](std::vector<Slot> cells) {
+    Array<Slot> array(cells.size());
+    std::copy(cells.begin(), cells.end(), array.data());
+    return SlotHash(std::move(array)).sound(10);
+  };
+  std::vector<Slot> cells(16, kNoSlot);
+  CHECK(sound({}) && sound(cells));
+  CHECK(!sound(std::vector<Slot>(15, kNoSlot)));
+  CHECK(!sound(std::vector<Slot>(4, kNoSlot)));
+  cells[3] = 9;
+  CHECK(sound(cells));
+  cells[3] = 10;
+  CHECK(!sound(cells));
+  CHECK(!sound(std::vector<Slot>(16, 1)));  // a search for another would go round for ever
 }
 
 // Candidates
