@@ -174,7 +174,9 @@ class SPANNIndex(Calibrated):
         ----------
         path : path
         cache : int or str
-            Bytes of lists and vectors that are kept in memory, as ``"256MiB"``.
+            Bytes of lists and vectors that are kept in memory, as ``"256MiB"``. Where the code of every vector has room
+            they are loaded at opening, and searches read vectors alone (``resident_bytes`` of `stats`); results are the
+            same.
         engine : {"auto", "io_uring", "pread", "mmap"}
             How blocks are read: io_uring where the kernel allows it, else threads that call pread.
         direct : bool
