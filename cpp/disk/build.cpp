@@ -25,6 +25,8 @@ constexpr std::size_t kItemBytes = 32;
 // An interpreter with numpy and this library. What it really is must not matter: the sample depends on what is left.
 constexpr std::size_t kProcessBytes = std::size_t{64} << 20;
 constexpr std::size_t kMostSampleBytes = std::size_t{1} << 30;
+// Of a centroid in the graph that clustering needs: links, codes and what is around it.
+constexpr std::size_t kNeighbourBytes = 1280;
 constexpr std::size_t kGrain = 64;
 constexpr std::size_t kTrained = 65536;
 
@@ -48,11 +50,21 @@ bool before(const Build& b, std::uint32_t x, std::uint32_t y) {
   return rank(x) < rank(y);
 }
 
-Array<float> draw_sample(const Build& b) {
-  // Nothing else is there yet; clustering takes about twice as much again, most of it for a graph over the centroids.
+// As many rows as there is room for beside their centroids, each of which clustering holds twice and with its
+// neighbours in a graph. There are about 1.4 centroids for each list that is asked for, but not more than rows. Nothing
+// else is there yet.
+std::size_t rows_of_sample(const Build& b) {
   const std::size_t taken = kProcessBytes + b.n * 2 * sizeof(std::int64_t), budget = b.params.memory_budget;
-  const std::size_t bytes = std::max(budget > taken ? (budget - taken) / 3 : 0, b.part);
-  const std::size_t most = std::max<std::size_t>(std::min(bytes, kMostSampleBytes) / (b.dim * sizeof(float)), 1);
+  const std::size_t left = std::max(budget > taken ? budget - taken : 0, b.part);
+  const std::size_t row = b.dim * sizeof(float), centroid = 2 * row + kNeighbourBytes;
+  const std::size_t centroids = 7 * b.n / (5 * b.params.lists.list_size);
+  const std::size_t few = left / (row + centroid);
+  const std::size_t rows = few <= centroids ? few : (left - centroids * centroid) / row;
+  return std::max<std::size_t>(std::min(rows, kMostSampleBytes / row), 1);
+}
+
+Array<float> draw_sample(const Build& b) {
+  const std::size_t most = rows_of_sample(b);
   const std::size_t n = std::min(b.n, most);
   std::vector<std::uint32_t> drawn(b.n);
   std::iota(drawn.begin(), drawn.end(), 0u);
