@@ -133,6 +133,17 @@ class Split {
   float price_ = kPrice, mean_ = 0;
 };
 
+std::uint32_t nearest(const float* row, const CentroidDistances& distances, const CentroidGraph& graph,
+                      std::uint32_t centroid, std::vector<float>& out) {
+  for (;;) {
+    const auto around = graph.of(centroid);
+    distances.some(row, around.data(), around.size(), out.data());
+    const auto best = std::min_element(out.begin(), out.end());
+    if (!(*best < out.front())) return centroid;  // equal centres would send it to and fro
+    centroid = around[static_cast<std::size_t>(best - out.begin())];
+  }
+}
+
 struct Piece {
   std::size_t begin = 0, end = 0;
 };
@@ -190,34 +201,15 @@ Clusters balanced_clusters(const RowMatrix& rows, const ClusterOptions& options)
   return clusters;
 }
 
-std::uint32_t nearest_centroid(const float* row, const Array<float>& centroids, std::uint32_t dim,
-                               const CentroidGraph& graph, std::uint32_t start, std::vector<NearCentroid>& near) {
-  const CentroidDistances distances(centroids.data(), dim);
-  near.resize(graph.width);
-  std::vector<std::uint32_t> which(graph.width);
-  std::vector<float> out(graph.width);
-  for (;;) {
-    const auto around = graph.of(start);
-    for (std::size_t i = 0; i < around.size(); ++i) which[i] = around[i].centroid;
-    distances.some(row, which.data(), which.size(), out.data());
-    for (std::size_t i = 0; i < which.size(); ++i) near[i] = {out[i], which[i]};
-    const NearCentroid best = *std::min_element(near.begin(), near.end());
-    if (!(best.distance < near.front().distance)) return start;  // equal centres would send it to and fro
-    start = best.centroid;
-  }
-}
-
-void refine(const RowMatrix& rows, Clusters& clusters, const NeighboursOf& neighbours_of, int rounds, int threads) {
+void refine(const RowMatrix& rows, Clusters& clusters, const CentroidGraph& graph, int rounds, int threads) {
   Array<float>& centroids = clusters.centroids;
   std::vector<std::uint32_t>& homes = clusters.homes;
   const std::size_t count = centroids.size() / rows.dim;
+  const CentroidDistances distances(centroids.data(), rows.dim);
   for (int round = 0; round < rounds; ++round) {
-    const CentroidGraph graph = neighbours_of(centroids);
     parallel_for(rows.count, kGrain, threads, [&](std::size_t begin, std::size_t end, int) {
-      std::vector<NearCentroid> near;
-      for (std::size_t i = begin; i < end; ++i) {
-        homes[i] = nearest_centroid(rows.row(i), centroids, rows.dim, graph, homes[i], near);
-      }
+      std::vector<float> out(graph.width);
+      for (std::size_t i = begin; i < end; ++i) homes[i] = nearest(rows.row(i), distances, graph, homes[i], out);
     });
     std::vector<std::vector<std::uint32_t>> members(count);
     for (std::size_t i = 0; i < rows.count; ++i) members[homes[i]].push_back(static_cast<std::uint32_t>(i));

@@ -2,7 +2,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <functional>
 #include <span>
 #include <vector>
 
@@ -72,24 +71,17 @@ struct NearCentroid {
   friend auto operator<=>(const NearCentroid&, const NearCentroid&) = default;
 };
 
-/// For each centre those nearest to it, itself the first, `width` of them (fewer where there are fewer).
+/// For each centre the numbers of those nearest to it, itself the first, `width` of them (fewer where there are fewer).
 struct CentroidGraph {
   std::size_t width = 0;
-  std::vector<NearCentroid> near;
+  std::vector<std::uint32_t> near;
 
-  std::span<const NearCentroid> of(std::uint32_t centroid) const { return {near.data() + centroid * width, width}; }
+  std::span<const std::uint32_t> of(std::uint32_t centroid) const { return {near.data() + centroid * width, width}; }
 };
 
-/// Makes a CentroidGraph of centres.
-using NeighboursOf = std::function<CentroidGraph(const Array<float>& centroids)>;
-
-/// Moves centres to the means of the rows that are nearest to them, `rounds` times. A row looks for its centre among
-/// those around the one that it had.
-void refine(const RowMatrix& rows, Clusters& clusters, const NeighboursOf& neighbours_of, int rounds, int threads);
-
-/// The centre nearest to a row, on a walk from `start` to ever nearer ones; `near` are then those around it and how far
-/// they are from the row, in no order.
-std::uint32_t nearest_centroid(const float* row, const Array<float>& centroids, std::uint32_t dim,
-                               const CentroidGraph& graph, std::uint32_t start, std::vector<NearCentroid>& near);
+/// Moves centres to the means of the rows that are nearest to them, `rounds` times. A row finds its centre on a walk
+/// over the graph, from the one that it had to ever nearer ones, and misses what the graph no longer
+/// shows when they have moved far.
+void refine(const RowMatrix& rows, Clusters& clusters, const CentroidGraph& graph, int rounds, int threads);
 
 }  // namespace annlib

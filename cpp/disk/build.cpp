@@ -13,6 +13,7 @@
 #include "core/parallel.h"
 #include "disk/build_parts.h"
 #include "graph/beam_search.h"
+#include "spann/home_chooser.h"
 #include "table/vectors.h"
 
 namespace annlib::disk {
@@ -24,7 +25,9 @@ constexpr std::size_t kItemBytes = 32;
 // An interpreter with numpy and this library. What it really is must not matter: the sample depends on what is left.
 constexpr std::size_t kProcessBytes = std::size_t{64} << 20;
 constexpr std::size_t kMostSampleBytes = std::size_t{1} << 30;
-constexpr std::size_t kChosenAmong = 32, kGrain = 64;
+// Of a centroid in the graph that clustering needs: links, codes and what is around it.
+constexpr std::size_t kNeighbourBytes = 1280;
+constexpr std::size_t kGrain = 64;
 constexpr std::size_t kTrained = 65536;
 
 }  // namespace
@@ -47,11 +50,21 @@ bool before(const Build& b, std::uint32_t x, std::uint32_t y) {
   return rank(x) < rank(y);
 }
 
-Array<float> draw_sample(const Build& b) {
-  // Nothing else is there yet; clustering takes about twice as much again, most of it for a graph over the centroids.
+// As many rows as there is room for beside their centroids, each of which clustering holds twice and with its
+// neighbours in a graph. There are about 1.4 centroids for each list that is asked for, but not more than rows. Nothing
+// else is there yet.
+std::size_t rows_of_sample(const Build& b) {
   const std::size_t taken = kProcessBytes + b.n * 2 * sizeof(std::int64_t), budget = b.params.memory_budget;
-  const std::size_t bytes = std::max(budget > taken ? (budget - taken) / 3 : 0, b.part);
-  const std::size_t most = std::max<std::size_t>(std::min(bytes, kMostSampleBytes) / (b.dim * sizeof(float)), 1);
+  const std::size_t left = std::max(budget > taken ? budget - taken : 0, b.part);
+  const std::size_t row = b.dim * sizeof(float), centroid = 2 * row + kNeighbourBytes;
+  const std::size_t centroids = 7 * b.n / (5 * b.params.lists.list_size);
+  const std::size_t few = left / (row + centroid);
+  const std::size_t rows = few <= centroids ? few : (left - centroids * centroid) / row;
+  return std::max<std::size_t>(std::min(rows, kMostSampleBytes / row), 1);
+}
+
+Array<float> draw_sample(const Build& b) {
+  const std::size_t most = rows_of_sample(b);
   const std::size_t n = std::min(b.n, most);
   std::vector<std::uint32_t> drawn(b.n);
   std::iota(drawn.begin(), drawn.end(), 0u);
@@ -81,32 +94,15 @@ void make_lists(const Build& b) {
   options.seed = b.params.lists.seed;
   options.threads = b.target.threads;
   b.report("clustering", 0, 2);
-  CentroidGraph graph;
-  const Clusters clusters =
-      find_centroids({sample.data(), sampled, b.dim}, options, graph, [&] { b.report("clustering", 1, 2); });
+  const Array<float> centroids =
+      find_centroids({sample.data(), sampled, b.dim}, options, [&] { b.report("clustering", 1, 2); });
   b.report("clustering", 2, 2);
-  for (std::size_t l = 0; l < clusters.centroids.size() / b.dim; ++l) {
-    b.state.fresh.add_list(clusters.centroids.data() + l * b.dim);
-  }
+  for (std::size_t l = 0; l < centroids.size() / b.dim; ++l) b.state.fresh.add_list(centroids.data() + l * b.dim);
 }
 
-std::vector<std::uint32_t> all_lists(const State& state) {
-  std::vector<std::uint32_t> numbers(state.fresh.count());
-  std::iota(numbers.begin(), numbers.end(), 0u);
-  return numbers;
-}
-
-// The lists of each row, replicas each. By squared distance whatever the metric, which under ip takes an index of its
-// own.
+// The lists of each row, replicas each.
 std::vector<std::uint32_t> choose_lists(const Build& b) {
-  const bool product = b.params.lists.metric == Metric::ip;
-  const Table form(b.dim, DType::f32, Metric::l2);
-  PostingLists squared(b.dim, Metric::l2);
-  for (std::uint32_t l = 0; product && l < b.state.fresh.count(); ++l) squared.add_list(b.state.fresh.centroid(l));
-  CentroidIndex by_square(form);
-  const PostingLists& lists = product ? squared : b.state.fresh;
-  CentroidIndex& centroids = product ? by_square : b.state.centroids;
-  centroids.build(lists, all_lists(b.state), b.target.threads);
+  const HomeChooser chooser(b.state.fresh, b.state.centroids, b.params.lists.metric, b.target.threads);
   const std::uint32_t replicas = b.state.replicas;
   std::vector<std::uint32_t> homes(b.n * replicas);
   std::vector<std::byte> block;
@@ -119,10 +115,7 @@ std::vector<std::uint32_t> choose_lists(const Build& b) {
       std::vector<NearCentroid> near;
       for (std::size_t i = begin; i < end; ++i) {
         b.list_codes.load(block.data() + i * b.row_bytes, b.params.lists.dtype, row.data());
-        centroids.search(lists, row.data(), lists.codes().prepare(row.data(), s.tables), kChosenAmong, s);
-        near.clear();
-        for (Candidate c : s.found) near.push_back({c.distance() / lists.codes().part(), c.slot()});
-        choose_homes(near, lists.centroids(), b.dim, {homes.data() + (first + i) * replicas, replicas});
+        chooser.choose(row.data(), s, near, {homes.data() + (first + i) * replicas, replicas});
       }
     });
     b.report("choosing lists", first + count, b.n);
@@ -359,10 +352,10 @@ Built build_files(const Params& params, const Spool& rows, const BuildTarget& ta
   Scatter postings(b.path(".build-postings"), posting.bytes(), counts, b.part);
   write_vectors(b, built.rows, bucket_of_list, postings);
   write_lists(b, ends, sizes, postings);
-  // Only now, for what is empty is nobody's.
   std::vector<std::uint32_t> numbers;
   for (std::uint32_t l = 0; l < sizes.size(); ++l) (sizes[l] > 0 ? numbers : state.given_up).push_back(l);
-  state.centroids.build(state.fresh, numbers, target.threads);
+  // Rows chose among all lists, but what is empty is nobody's.
+  if (state.centroids.count() != numbers.size()) state.centroids.build(state.fresh, numbers, target.threads);
   state.on_disk = b.vector_form.units(b.n) * b.vector_form.rows_in_unit();
   state.clustered = b.n;
   if (b.n > 0) learn(b);

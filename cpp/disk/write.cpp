@@ -12,6 +12,7 @@
 #include "core/parallel.h"
 #include "disk/disk_index.h"
 #include "index/sections.h"
+#include "spann/centroids.h"
 #include "table/vectors.h"
 
 namespace annlib::disk {
@@ -24,8 +25,6 @@ namespace {
 
 // Rows that join their lists while readers wait: a fraction of a millisecond.
 constexpr std::size_t kRowsPerLock = 64, kGrain = 32;
-// Centroids among which a vector's lists are chosen.
-constexpr std::size_t kChosenAmong = 32;
 // Writers wait for a merge when so many times as much has come as makes one due.
 constexpr std::size_t kMostFresh = 4;
 // Arrival numbers are dealt out anew before they run out.

@@ -6,7 +6,7 @@
 
 #include "core/error.h"
 #include "core/parallel.h"
-#include "spann/centroids.h"
+#include "spann/home_chooser.h"
 #include "spann/spann_index.h"
 #include "table/vectors.h"
 
@@ -46,25 +46,23 @@ std::unique_ptr<SpannState> build_spann(const SpannParams& params, const RowSour
   options.size = std::max<std::size_t>(1, params.list_size * sampled / n);
   options.seed = params.seed;
   options.threads = threads;
-  CentroidGraph graph;
-  const Clusters clusters = find_centroids(rows, options, graph, [&] { report(1); });
-  const Array<float>& centroids = clusters.centroids;
+  const Array<float> centroids = find_centroids(rows, options, [&] { report(1); });
+  sample = Array<float>();
   report(2);
-
-  // By list, so that what is likely to be ranked together lies together.
+  const std::size_t lists = centroids.size() / dim;
+  for (std::size_t l = 0; l < lists; ++l) state->lists.add_list(centroids.data() + l * dim);
+  const HomeChooser chooser(state->lists, state->centroids, params.metric, threads);
   std::vector<std::uint32_t> homes(n * params.replicas);
   parallel_for(n, kGrain, threads, [&](std::size_t begin, std::size_t end, int) {
+    Scratch s;
     std::vector<float> row(dim);
     std::vector<NearCentroid> near;
     for (std::size_t i = begin; i < end; ++i) {
       codes.load(source.row(order[i]), params.dtype, row.data());
-      // Of rows outside of the sample nothing is known.
-      const std::uint32_t start = i < sampled ? clusters.homes[i] : clusters.homes[i % sampled];
-      nearest_centroid(row.data(), centroids, dim, graph, start, near);
-      choose_homes(near, centroids, dim, {homes.data() + i * params.replicas, params.replicas});
+      chooser.choose(row.data(), s, near, {homes.data() + i * params.replicas, params.replicas});
     }
   });
-  sample = Array<float>();
+  // By list, so that what is likely to be ranked together lies together.
   std::vector<std::uint32_t> places(n);
   std::iota(places.begin(), places.end(), 0u);
   std::stable_sort(places.begin(), places.end(), [&](std::uint32_t a, std::uint32_t b) {
@@ -74,7 +72,6 @@ std::unique_ptr<SpannState> build_spann(const SpannParams& params, const RowSour
   table.reserve(n);
   state->homes.resize(n * params.replicas);
   std::vector<std::size_t> items;
-  const std::size_t lists = centroids.size() / dim;
   std::vector<std::vector<Slot>> members(lists);
   for (std::uint32_t place : places) {
     const std::size_t item = order[place];
@@ -90,7 +87,6 @@ std::unique_ptr<SpannState> build_spann(const SpannParams& params, const RowSour
   table.renumber_arrivals();
   source.attributes(table.columns(), items);
   for (std::size_t l = 0; l < lists; ++l) {
-    state->lists.add_list(centroids.data() + l * dim);
     state->lists.reserve(static_cast<std::uint32_t>(l), members[l].size());
   }
   parallel_for(lists, 4, threads, [&](std::size_t begin, std::size_t end, int) {
@@ -103,7 +99,9 @@ std::unique_ptr<SpannState> build_spann(const SpannParams& params, const RowSour
       state->lists.append(static_cast<std::uint32_t>(l), members[l], vectors.data());
     }
   });
-  state->centroids.build(state->lists, threads);
+  const auto filled = std::count_if(members.begin(), members.end(), [](const auto& own) { return !own.empty(); });
+  // Rows chose among all lists, but what is empty is nobody's.
+  if (state->centroids.count() != static_cast<std::size_t>(filled)) state->centroids.build(state->lists, threads);
   state->clustered = n;
   state->learn(threads);
   report(3);

@@ -9,10 +9,13 @@
 
 namespace annlib {
 
-/// Centres for the lists of a sample: balanced clusters, refined. `graph` are the centres around each; clustered() is
-/// called when about half of the work is done. A function of the rows, in their order, and the options but threads.
-Clusters find_centroids(const RowMatrix& sample, const ClusterOptions& options, CentroidGraph& graph,
-                        const std::function<void()>& clustered);
+/// Centres for the lists of a sample: balanced clusters, refined; count x dim. clustered() is called when about half of
+/// the work is done. A function of the rows, in their order, and the options but threads.
+Array<float> find_centroids(const RowMatrix& sample, const ClusterOptions& options,
+                            const std::function<void()>& clustered);
+
+/// Centroids among which the lists of a vector are chosen, the nearest to it.
+inline constexpr std::size_t kChosenAmong = 16;
 
 /// The lists that a vector is to stand in: the nearest, and those in which what is near it but lies on the other side
 /// will be looked for: of the centroids `near`, each costs its squared distance and, for each list chosen before, the

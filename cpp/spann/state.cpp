@@ -12,8 +12,6 @@
 namespace annlib {
 namespace {
 
-// Centroids among which a vector's lists are chosen, once there are lists.
-constexpr std::size_t kChosenAmong = 32;
 // Lists around one that was split whose vectors may lie nearer to its parts.
 constexpr std::size_t kNeighbours = 8;
 constexpr std::size_t kGrain = 64;

@@ -10,7 +10,7 @@
 
 #include "cluster/clusters.h"
 #include "posting/posting_lists.h"
-#include "spann/centroid_index.h"
+#include "spann/home_chooser.h"
 #include "tests/check.h"
 #include "tests/normal.h"
 
@@ -26,6 +26,16 @@ float distance2(const float* a, const float* b, std::uint32_t dim) {
   for (std::uint32_t i = 0; i < dim; ++i)
     sum += (static_cast<double>(a[i]) - b[i]) * (static_cast<double>(a[i]) - b[i]);
   return static_cast<float>(sum);
+}
+
+// All of them, nearest first.
+std::vector<NearCentroid> nearest_lists(const Array<float>& centroids, const float* row, std::uint32_t dim) {
+  std::vector<NearCentroid> near;
+  for (std::uint32_t c = 0; c < centroids.size() / dim; ++c) {
+    near.push_back({distance2(row, centroids.data() + c * dim, dim), c});
+  }
+  std::sort(near.begin(), near.end());
+  return near;
 }
 
 std::vector<std::pair<Slot, float>> scanned(const PostingLists& lists, std::uint32_t list,
@@ -77,6 +87,82 @@ TEST(clusters_of_equal_rows_end) {
   CHECK(clusters.centroids.size() / 3 >= 1000 / 9);
   const Clusters single = balanced_clusters({rows.data(), 1, 3}, options);
   CHECK_EQ(single.centroids.size(), 3u);
+}
+
+TEST(refined_centroids_are_nearer_and_do_not_depend_on_threads) {
+  constexpr std::uint32_t kDim = 12;
+  constexpr std::size_t kRows = 3000;
+  const std::vector<float> rows = normal(kRows * kDim, 2);
+  const RowMatrix matrix{rows.data(), kRows, kDim};
+  ClusterOptions options;
+  options.size = 10;
+  options.threads = 1;
+  int calls = 0;
+  const Array<float> one = find_centroids(matrix, options, [&] { ++calls; });
+  CHECK_EQ(calls, 1);
+  options.threads = 4;
+  const Array<float> four = find_centroids(matrix, options, [] {});
+  CHECK_EQ(one.size(), four.size());
+  CHECK(std::equal(one.begin(), one.end(), four.begin()));
+  const Clusters balanced = balanced_clusters(matrix, options);
+  CHECK_EQ(one.size(), balanced.centroids.size());
+  const auto spread = [&](const Array<float>& centroids) {
+    double sum = 0;
+    for (std::size_t i = 0; i < kRows; ++i) sum += nearest_lists(centroids, rows.data() + i * kDim, kDim)[0].distance;
+    return sum;
+  };
+  CHECK(spread(one) < 0.97 * spread(balanced.centroids), spread(one) / spread(balanced.centroids));
+}
+
+TEST(homes_are_those_of_least_cost) {
+  constexpr std::uint32_t kDim = 8;
+  constexpr std::size_t kHomes = 4;
+  const std::vector<float> rows = normal(220 * kDim, 3);
+  Array<float> centroids(20 * kDim);
+  std::copy_n(rows.begin(), centroids.size(), centroids.begin());
+  for (std::size_t r = 20; r < 220; ++r) {
+    const float* row = rows.data() + r * kDim;
+    const std::vector<NearCentroid> near = nearest_lists(centroids, row, kDim);
+    std::uint32_t homes[kHomes];
+    choose_homes(near, centroids, kDim, homes);
+    std::vector<double> cost(20);
+    for (const NearCentroid& c : near) cost[c.centroid] = c.distance;
+    for (std::uint32_t home : homes) {
+      CHECK(cost[home] <= *std::min_element(cost.begin(), cost.end()) * 1.0001, r);
+      for (std::size_t c = 0; c < 20; ++c) {
+        double along = 0;
+        for (std::uint32_t d = 0; d < kDim; ++d) {
+          along += (row[d] - centroids[c * kDim + d]) * (row[d] - centroids[home * kDim + d]);
+        }
+        cost[c] += along * along / distance2(row, centroids.data() + home * kDim, kDim);
+      }
+      cost[home] = kAll;
+    }
+  }
+}
+
+TEST(rows_choose_among_all_lists_by_squared_distance) {
+  constexpr std::uint32_t kDim = 16, kLists = 300;
+  for (Metric metric : {Metric::l2, Metric::ip, Metric::cosine}) {
+    const Table table(kDim, DType::f32, metric);
+    PostingLists lists(kDim, metric);
+    const std::vector<float> rows = normal(500 * kDim, 4);
+    for (std::uint32_t l = 0; l < kLists; ++l) lists.add_list(rows.data() + l * kDim);
+    CentroidIndex centroids(table);
+    const HomeChooser chooser(lists, centroids, metric, 2);
+    CHECK_EQ(centroids.count(), metric == Metric::ip ? 0u : kLists);
+    Scratch s;
+    std::vector<NearCentroid> near;
+    for (std::size_t r = kLists; r < 500; ++r) {
+      const float* row = rows.data() + r * kDim;
+      std::uint32_t homes[4], wanted[4];
+      chooser.choose(row, s, near, homes);
+      std::vector<NearCentroid> truth = nearest_lists(lists.centroids(), row, kDim);
+      truth.resize(kChosenAmong);
+      choose_homes(truth, lists.centroids(), kDim, wanted);
+      CHECK(std::equal(homes, homes + 4, wanted), r);
+    }
+  }
 }
 
 TEST(estimates_of_lists_are_near_the_truth) {
