@@ -332,8 +332,6 @@ void DiskIndex::restore(const std::shared_ptr<const Container>& file) {
     if (!state.is_given_up(l)) numbers.push_back(l);
   }
   state.centroids.build(state.fresh, numbers, 0);
-  state.resident = ResidentLists::load(state, list_form_, nullptr, options_.cache_bytes);
-  share_cache(state);
   fresh_.begin_at(static_cast<Slot>(state.on_disk));
   std::vector<Slot> slots;
   std::vector<const std::byte*> at;
@@ -351,6 +349,8 @@ void DiskIndex::restore(const std::shared_ptr<const Container>& file) {
   }
   put_in_lists(state, slots, at);
   leave_in_file(*file);  // once more: the pages that were looked at are the kernel's again
+  state.resident = ResidentLists::load(state, list_form_, nullptr, options_.cache_bytes);
+  share_cache(state);
 }
 
 // Changes that the log holds and the manifest does not.

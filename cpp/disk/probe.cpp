@@ -18,8 +18,8 @@ namespace {
 constexpr std::size_t kSpareLists = 16;
 // So many times as many lists as are wanted are read at most, where all may be results.
 constexpr std::size_t kMost = 4;
-// Lists that a thread holds at a time, about.
-constexpr std::size_t kRoundBytes = std::size_t{16} << 20;
+// What a thread holds of lists at a time, about, and of vectors.
+constexpr std::size_t kRoundBytes = std::size_t{16} << 20, kVectorBytes = std::size_t{1} << 20;
 // Where so many items pass for every list, something passes in nearly all lists.
 constexpr std::size_t kPassingEach = 16;
 
@@ -346,6 +346,8 @@ class ProbeBatch::Vectors {
     count(batch_, probe.cost, [&] { batch_.add(requests_); });
   }
 
+  /// Of all that were asked for.
+  std::size_t bytes() const { return waiting_.size() * view_.vector_form.unit_bytes(); }
   void finish() {
     while (const auto arrival = batch_.next()) {
       for (const auto& [probe, slot] : waiting_[arrival->tag]) {
@@ -364,7 +366,7 @@ class ProbeBatch::Vectors {
 };
 
 void ProbeBatch::run(std::span<const std::unique_ptr<Probe>> probes) {
-  Vectors vectors(view_, fresh_);
+  auto vectors = std::make_unique<Vectors>(view_, fresh_);
   std::vector<Probe*> active, left;
   for (const auto& probe : probes) active.push_back(probe.get());
   std::vector<std::span<const Candidate>> lists;
@@ -382,14 +384,18 @@ void ProbeBatch::run(std::span<const std::unique_ptr<Probe>> probes) {
         Probe& probe = *active[i];
         for (const Candidate list : lists[i - first]) probe.scan(list, round.block(list), fresh_);
         if (lists[i - first].empty()) {
-          vectors.ask(probe);
+          if (vectors->bytes() >= kVectorBytes) {
+            vectors->finish();
+            vectors = std::make_unique<Vectors>(view_, fresh_);
+          }
+          vectors->ask(probe);
         } else {
           left.push_back(&probe);
         }
       }
     }
   }
-  vectors.finish();
+  vectors->finish();
 }
 
 }  // namespace annlib::disk

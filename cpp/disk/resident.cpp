@@ -12,7 +12,7 @@ namespace annlib::disk {
 namespace {
 
 // Lists that lie side by side are read together, up to so many bytes.
-constexpr std::size_t kReadBytes = std::size_t{4} << 20;
+constexpr std::size_t kReadBytes = std::size_t{1} << 20;
 
 /// Calls take(list, bytes) for lists, in the order in which they lie in the file.
 template <class Take>

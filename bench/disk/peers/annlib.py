@@ -29,10 +29,12 @@ class DiskSPANN(DiskPeer):
         index.close()
 
     def open(self, threads: int) -> None:
-        path = self.folder / "index"
-        with annlib.SPANNIndex.open(path, cache=0, read_only=True) as index:
-            needed = index.stats()["memory_bytes"]
-        self._index = annlib.SPANNIndex.open(path, cache=max(0, self.memory - needed), read_only=True)
+        cache = max(0, self.memory - self._memory_without_cache())
+        self._index = annlib.SPANNIndex.open(self.folder / "index", cache=cache, read_only=True)
+
+    def _memory_without_cache(self) -> int:
+        with annlib.SPANNIndex.open(self.folder / "index", cache=0, read_only=True) as index:
+            return int(index.stats()["memory_bytes"])
 
     def set_search(self, **params: Any) -> None:
         self._effort = params
