@@ -52,10 +52,10 @@ bool before(const Build& b, std::uint32_t x, std::uint32_t y) {
 
 // As many rows as there is room for beside their centroids, each of which clustering holds twice and with its
 // neighbours in a graph. There are about 1.4 centroids for each list that is asked for, but not more than rows. Nothing
-// else is there yet.
+// else is there yet; an eighth is for threads and what the allocator keeps.
 std::size_t rows_of_sample(const Build& b) {
   const std::size_t taken = kProcessBytes + b.n * 2 * sizeof(std::int64_t), budget = b.params.memory_budget;
-  const std::size_t left = std::max(budget > taken ? budget - taken : 0, b.part);
+  const std::size_t left = std::max(budget > taken ? (budget - taken) / 8 * 7 : 0, b.part);
   const std::size_t row = b.dim * sizeof(float), centroid = 2 * row + kNeighbourBytes;
   const std::size_t centroids = 7 * b.n / (5 * b.params.lists.list_size);
   const std::size_t few = left / (row + centroid);
