@@ -1,9 +1,10 @@
-"""Files of format version 1 are read for ever. How they were made: tests/fixtures/make_v1.py."""
+"""Files of format version 1 are read for ever. How they were made: tests/fixtures/make_v1.py, make_v1_lists.py."""
 
 from __future__ import annotations
 
 import json
 import pickle
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,23 +12,18 @@ import numpy as np
 import pytest
 
 import annlib
+from annlib import F
 
 FIXTURES = Path(__file__).parent / "fixtures"
 
 
 @pytest.fixture(scope="module")
 def told() -> dict[str, Any]:
-    return json.loads((FIXTURES / "v1.json").read_text())  # type: ignore[no-any-return]
+    texts = [(FIXTURES / name).read_text() for name in ("v1.json", "v1-lists.json")]
+    return {kind: told for text in texts for kind, told in json.loads(text).items()}
 
 
-@pytest.mark.parametrize("mmap", [False, True])
-@pytest.mark.parametrize("kind", ["hnsw", "flat"])
-def test_version_1(kind: str, mmap: bool, told: dict[str, Any]) -> None:
-    path, truth = FIXTURES / f"v1-{kind}.ann", told[kind]
-    assert annlib.verify(path) == [] and annlib.info(path)["format_version"] == 1
-    index = annlib.load(path, mmap=mmap)
-    assert (index.kind, index.digest()) == (kind, truth["digest"])
-    assert index.stats().get("calibrated_k") == truth.get("calibrated_k")
+def assert_answers(index: annlib.Index, truth: dict[str, Any]) -> None:
     assert index.ids.tolist() == truth["ids"] and len(index) == len(truth["ids"])
     np.testing.assert_array_equal(index.get(truth["ids"]).astype(float), truth["vectors"])
     result = index.search(np.array(truth["queries"], np.float32), k=5)
@@ -38,6 +34,30 @@ def test_version_1(kind: str, mmap: bool, told: dict[str, Any]) -> None:
     sure[:, -1] = False
     assert sure.sum() >= 10
     assert result.ids[sure].tolist() == np.array(truth["found"])[sure].tolist()
+
+
+@pytest.mark.parametrize("mmap", [False, True])
+@pytest.mark.parametrize("kind", ["hnsw", "flat", "spann"])
+def test_version_1(kind: str, mmap: bool, told: dict[str, Any]) -> None:
+    path, truth = FIXTURES / f"v1-{kind}.ann", told[kind]
+    assert annlib.verify(path) == [] and annlib.info(path)["format_version"] == 1
+    index = annlib.load(path, mmap=mmap)
+    assert (index.kind, index.digest()) == (kind, truth["digest"])
+    assert index.stats().get("calibrated_k") == truth.get("calibrated_k", [] if kind == "spann" else None)
+    assert_answers(index, truth)
+
+
+@pytest.mark.parametrize("cache", ["0B", "1MiB"])
+def test_a_directory_of_version_1(tmp_path: Path, cache: str, told: dict[str, Any]) -> None:
+    folder = tmp_path / "x"
+    shutil.copytree(FIXTURES / "v1-spann-disk", folder)
+    assert annlib.verify(folder) == []
+    with annlib.SPANNIndex.open(folder, cache=cache) as index:
+        assert index.digest() == told["spann-disk"]["digest"]
+        assert_answers(index, told["spann-disk"])
+        assert index.count(F.year == 1999) == 1 and index.stats()["fresh"] == 2
+        index.flush()
+        assert_answers(index, told["spann-disk"])
 
 
 @pytest.mark.parametrize("kind", ["hnsw", "flat"])
