@@ -261,6 +261,27 @@ TEST(disk_interruptions_and_short_transfers_are_continued) {
   }
 }
 
+TEST(disk_lists_that_cannot_be_read_stay_in_their_file) {
+  const Specimen specimen = changed();
+  OpenOptions options = mapped(true);
+  options.cache_bytes = std::size_t{4} << 20;
+  int left_out = 0;
+  for (int nth = 1;; ++nth) {
+    std::unique_ptr<DiskIndex> index;
+    const int thrown = error_under({.call = kPread, .nth = nth, .code = EIO},
+                                   [&] { index = disk::testing::open(specimen.path(), options); });
+    const bool failed = triggered;
+    CHECK(thrown == 0 || (thrown == EIO && failed), nth);
+    if (index != nullptr) {
+      CHECK_EQ(index->counts().resident_bytes == 0, failed);
+      CHECK(same_items(*index, *specimen.flat));
+      left_out += failed;
+    }
+    if (!failed) break;
+  }
+  CHECK(left_out > 0);
+}
+
 TEST(disk_faults_of_a_build) {
   const Vectors vectors = Specimen::first();
   const auto flat = flat_of(small_lists(), vectors);
