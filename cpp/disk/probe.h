@@ -2,7 +2,6 @@
 
 #include <cstddef>
 #include <functional>
-#include <memory>
 #include <span>
 #include <vector>
 
@@ -106,24 +105,6 @@ class Probe {
   std::vector<Slot> slots_;
   std::vector<Candidate> found_;
   Seen seen_;
-};
-
-/// Some queries through the same lists: each list, and each page of vectors, is read once for all of them, and what is
-/// found for one is what would be found for it alone.
-class ProbeBatch {
- public:
-  ProbeBatch(const ProbeView& view, const Probe::FreshRow& fresh) : view_(view), fresh_(fresh) {}
-
-  void run(std::span<const std::unique_ptr<Probe>> probes);
-
- private:
-  /// Lists of one round, as they arrive.
-  class Round;
-  /// Vectors that probes wait for, as they arrive.
-  class Vectors;
-
-  const ProbeView& view_;
-  const Probe::FreshRow& fresh_;
 };
 
 }  // namespace annlib::disk

@@ -9,7 +9,7 @@
 #include "core/error.h"
 #include "core/parallel.h"
 #include "disk/disk_index.h"
-#include "disk/probe.h"
+#include "disk/probe_batch.h"
 #include "table/vectors.h"
 
 namespace annlib::disk {
