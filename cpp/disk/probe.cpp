@@ -93,6 +93,10 @@ Probe::Probe(const ProbeView& view, const QueryView& query, std::size_t k, std::
       wanted < count_ ? reach_of(view.state.reach, static_cast<double>(wanted)) : std::numeric_limits<float>::max();
 }
 
+std::size_t Probe::bytes(const ProbeView& view, std::size_t wanted) {
+  return 4 * seen(view.state, wanted) * sizeof(Slot) + 8 * view.form.dim * sizeof(float);
+}
+
 float Probe::kth() const {
   return nearest_.full() ? nearest_.bound().distance() : std::numeric_limits<float>::infinity();
 }

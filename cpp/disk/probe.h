@@ -33,6 +33,9 @@ class Probe {
   /// `s` serves many probes, one at a time.
   Probe(const ProbeView& view, const QueryView& query, std::size_t k, std::size_t wanted, Scratch& s);
 
+  /// Memory that a probe takes, about.
+  static std::size_t bytes(const ProbeView& view, std::size_t wanted);
+
   /// The lists that are to be scanned next, all of them and in this order; none when there is nothing left to find.
   std::span<const Candidate> next_lists();
   /// Scores what a list holds: `bytes` as they are in the file, nullptr where it has none or is in memory; `row` gives

@@ -23,6 +23,8 @@ constexpr std::size_t kScanBytes = std::size_t{256} << 10;
 constexpr std::size_t kGap = 8;
 // So many vectors are read one by one, all at the same time; more in long reads.
 constexpr std::size_t kReadSingly = 1024;
+// What the probes that a thread has at a time take, about.
+constexpr std::size_t kProbeBytes = std::size_t{16} << 20;
 // Queries that a thread finds the nearest list of at a time.
 constexpr std::size_t kArranged = 16;
 // What a read takes, in nanoseconds, for people who compare plans.
@@ -179,10 +181,16 @@ void DiskIndex::search_together(std::span<const QueryView> queries, const Search
   const Bitset& accepted = marked ? marked->bits() : table_.alive_bits();
   const ProbeView view{*state_, table_, codes_, list_form_, vector_form_, row_form(), accepted, passing};
   const std::size_t k = std::min(request.k, filter.count), wanted = std::max<std::size_t>(request.ef, 1);
-  std::vector<std::unique_ptr<Probe>> probes;
-  for (const QueryView& query : queries) probes.push_back(std::make_unique<Probe>(view, query, k, wanted, s));
-  ProbeBatch(view, [&](Slot slot) { return fresh_.row(slot); }).run(probes);
-  for (std::size_t i = 0; i < probes.size(); ++i) answer(i, Plan::walk, probes[i]->cost, probes[i]->results());
+  const std::size_t at_once = std::max<std::size_t>(1, kProbeBytes / Probe::bytes(view, wanted));
+  for (std::size_t first = 0; first < queries.size(); first += at_once) {
+    const auto some = queries.subspan(first, std::min(at_once, queries.size() - first));
+    std::vector<std::unique_ptr<Probe>> probes;
+    for (const QueryView& query : some) probes.push_back(std::make_unique<Probe>(view, query, k, wanted, s));
+    ProbeBatch(view, [&](Slot slot) { return fresh_.row(slot); }).run(probes);
+    for (std::size_t i = 0; i < probes.size(); ++i) {
+      answer(first + i, Plan::walk, probes[i]->cost, probes[i]->results());
+    }
+  }
 }
 
 ScanSpaces DiskIndex::scan_spaces(const SearchRequest&, const SlotSet*) const { return {nullptr, nullptr}; }
