@@ -284,6 +284,7 @@ class _DiskCounts(TypedDict):
     item_bytes: int
     mapped_bytes: int
     fresh_bytes: int
+    resident_bytes: int
     cache_bytes: int
     cache_capacity: int
     cache_hits: int

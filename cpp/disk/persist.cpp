@@ -166,7 +166,7 @@ void DiskIndex::open_files(State& state) const {
                                          std::tuple(&state.vectors_name, "vectors", &state.vectors_file)}) {
     if (*file == nullptr) {
       // A vector is seldom read twice: only where all lists have room are vectors kept, too.
-      const bool room = ResidentLists::least_bytes(state, list_form_) < options_.cache_bytes;
+      const bool room = ResidentLists::all_bytes(state, list_form_) < options_.cache_bytes;
       const bool kept = file == &state.lists_file || room;
       *file = std::make_shared<io::BlockReader>(path(*name), options_.engine, options_.direct, kept ? cache_ : nullptr);
       check_header((*file)->reader().file().plain(), {kind, identity_});

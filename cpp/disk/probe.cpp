@@ -171,30 +171,18 @@ void Probe::scan_signs(Candidate list, const std::byte* bytes) {
   scan_blocks(
       bytes, place.size, view_.list_form.stride(), tables_, list.distance(), bound, simd::kernels().scan_block, [] {},
       [&](std::uint32_t, Slot slot, float estimate) {
-        if (!accepts(slot)) return;
-        waiting_.push_back({estimate, margin, slot});
-        nearest_.push(Candidate(estimate, slot));
+        if (accepts(slot)) take(slot, estimate, margin);
       });
 }
 
 void Probe::scan_rows(Candidate list, const std::byte* bytes) {
   const std::uint32_t size = view_.state.places[list.slot()].size;
-  const std::byte* rows = view_.list_form.rows(bytes, size);
-  s_.need(size);
-  if (view_.codes.raw()) {
-    for (std::uint32_t i = 0; i < size; ++i) {
-      s_.distances[i] = score_row(exact_, view_.form, rows + i * view_.list_form.row_bytes());
-    }
-  } else {
-    view_.codes.at(by_code_, rows);
-    by_code_.score_range(0, size, s_.distances.data());
-  }
-  cost.distances += size;
+  score_rows(view_.list_form.rows(bytes, size), nullptr, size);
   const float bound = kth() + row_margin_;
   for (std::uint32_t i = 0; i < size; ++i) {
     if (s_.distances[i] > bound) continue;
     const Slot slot = view_.list_form.slot(bytes, i);
-    if (accepts(slot)) take_row(slot, s_.distances[i]);
+    if (accepts(slot)) take(slot, s_.distances[i], row_margin_);
   }
 }
 
@@ -207,24 +195,35 @@ void Probe::scan_resident(Candidate list) {
   resident.lists().unpack(list.slot(), slots);
   const auto count =
       static_cast<std::size_t>(std::remove_if(slots, slots + size, [&](Slot slot) { return !accepts(slot); }) - slots);
-  if (view_.codes.raw()) {
-    for (std::size_t i = 0; i < count; ++i) {
-      s_.distances[i] = score_row(exact_, view_.form, resident.rows() + slots[i] * view_.list_form.row_bytes());
-    }
-  } else {
-    view_.codes.at(by_code_, resident.rows());
-    by_code_.score(slots, count, s_.distances.data());
-  }
-  cost.distances += count;
+  score_rows(resident.rows(), slots, count);
   ++cost.cache_hits;
   const float bound = kth() + row_margin_;
   for (std::size_t i = 0; i < count; ++i) {
-    if (s_.distances[i] <= bound) take_row(slots[i], s_.distances[i]);
+    if (s_.distances[i] <= bound) take(slots[i], s_.distances[i], row_margin_);
   }
 }
 
-void Probe::take_row(Slot slot, float distance) {
-  waiting_.push_back({distance, row_margin_, slot});
+// Into s_.distances: of the rows of these slots or, without any, of the first n.
+void Probe::score_rows(const std::byte* rows, const Slot* slots, std::size_t n) {
+  s_.need(n);
+  cost.distances += n;
+  if (view_.codes.raw()) {
+    for (std::size_t i = 0; i < n; ++i) {
+      const std::size_t place = slots != nullptr ? slots[i] : i;
+      s_.distances[i] = score_row(exact_, view_.form, rows + place * view_.list_form.row_bytes());
+    }
+    return;
+  }
+  view_.codes.at(by_code_, rows);
+  if (slots != nullptr) {
+    by_code_.score(slots, n, s_.distances.data());
+  } else {
+    by_code_.score_range(0, n, s_.distances.data());
+  }
+}
+
+void Probe::take(Slot slot, float distance, float margin) {
+  waiting_.push_back({distance, margin, slot});
   nearest_.push(Candidate(distance, slot));
 }
 
@@ -234,8 +233,7 @@ void Probe::scan_fresh(Candidate list, const FreshRow& row) {
   cost.estimates += lists().scan(list.slot(), kNoList, tables_, list.distance(), bound, simd::kernels().scan_block,
                                  [&](Slot slot, float) {
                                    if (!accepts(slot)) return;
-                                   const float distance = score_row(exact_, view_.form, row(slot));
-                                   take_row(slot, distance);
+                                   take(slot, score_row(exact_, view_.form, row(slot)), row_margin_);
                                  });
 }
 

@@ -85,7 +85,8 @@ class Probe {
   void scan_signs(Candidate list, const std::byte* bytes);
   void scan_rows(Candidate list, const std::byte* bytes);
   void scan_resident(Candidate list);
-  void take_row(Slot slot, float distance);
+  void score_rows(const std::byte* rows, const Slot* slots, std::size_t n);
+  void take(Slot slot, float distance, float margin);
   void scan_fresh(Candidate list, const FreshRow& row);
 
   const ProbeView& view_;

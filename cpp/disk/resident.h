@@ -4,7 +4,6 @@
 #include <cstdint>
 #include <memory>
 #include <span>
-#include <vector>
 
 #include "core/buffer.h"
 #include "core/types.h"
@@ -44,8 +43,8 @@ class PackedSlots {
 /// of each list. A search finds what it would find in the file and reads none of it.
 class ResidentLists {
  public:
-  /// Bytes that they take at least.
-  static std::size_t least_bytes(const State& state, const ListForm& form);
+  /// Bytes that all lists take at least: so or, where they cannot be so, as blocks in a cache.
+  static std::size_t all_bytes(const State& state, const ListForm& form);
   /// Reads what `before`, of a state that `state` was made from, does not have. nullptr where it takes more than `most`
   /// bytes, and where a list cannot be read: searches that need it will say so, and others go on.
   static std::unique_ptr<ResidentLists> load(const State& state, const ListForm& form, const State* before,

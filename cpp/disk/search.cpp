@@ -154,7 +154,8 @@ bool DiskIndex::search_one(const QueryView& query, const SearchRequest& request,
   return false;
 }
 
-// By the nearest list: lists have numbers by where they lie.
+// By the nearest list: lists have numbers by where they lie. Each query looks for its lists again when its turn comes,
+// which costs next to nothing beside what is not read twice.
 void DiskIndex::arrange(const VectorBlock& queries, std::span<std::size_t> numbers, int threads) const {
   require_open();
   const State& state = *state_;

@@ -83,12 +83,8 @@ float score_row(const Scan& scan, const RowForm& form, const std::byte* row) {
 
 void State::near_lists(Metric metric, const float* row, std::size_t n, Scratch& s,
                        std::vector<NearCentroid>& near) const {
+  if (metric != Metric::ip) return centroids.search_squared(fresh, row, n, s, near);
   near.clear();
-  if (metric != Metric::ip) {
-    centroids.search(fresh, row, fresh.codes().prepare(row, s.tables), n, s);
-    for (Candidate c : s.found) near.push_back({c.distance() / fresh.codes().part(), c.slot()});
-    return;
-  }
   s.need(fresh.count());
   CentroidDistances(fresh.centroids().data(), fresh.dim()).all(row, fresh.count(), s.distances.data());
   for (std::uint32_t list = 0; list < fresh.count(); ++list) {

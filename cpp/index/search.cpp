@@ -115,12 +115,16 @@ SearchCost Index::for_queries(const VectorBlock& queries, const SearchRequest& r
     const Group all{{nullptr, table().live(), nullptr}, std::move(chosen)};
     return for_groups({&all, 1}, request.threads, body);
   };
+  const auto arranged = [&](std::vector<std::size_t> chosen) {
+    if (chosen.size() > kLeastChunk) arrange(queries, chosen, request.threads);
+    return chosen;
+  };
   SearchCost total;
   if (request.filters.empty()) {
-    std::vector<std::size_t> order = numbers(0, queries.count);
-    if (order.size() > kLeastChunk) {
+    std::vector<std::size_t> order;
+    {
       std::shared_lock reading(lock_);
-      arrange(queries, order, request.threads);
+      order = arranged(numbers(0, queries.count));
     }
     for (std::size_t first = 0; first < order.size(); first += kQueriesPerLock) {
       const auto begin = order.begin() + static_cast<std::ptrdiff_t>(first);
@@ -144,13 +148,10 @@ SearchCost Index::for_queries(const VectorBlock& queries, const SearchRequest& r
     const std::size_t n = std::min(at_once, by_filter.size() - first);
     std::vector<Group> groups =
         evaluated(request.filters.subspan(first, n), std::span(by_filter).subspan(first, n), request.threads);
-    for (Group& group : groups) {
-      if (group.queries.size() > kLeastChunk) arrange(queries, group.queries, request.threads);
-    }
+    for (Group& group : groups) group.queries = arranged(std::move(group.queries));
     total += for_groups(groups, request.threads, body);
   }
-  if (without.size() > kLeastChunk) arrange(queries, without, request.threads);
-  if (!without.empty()) total += unfiltered(std::move(without));
+  if (!without.empty()) total += unfiltered(arranged(std::move(without)));
   return total;
 }
 

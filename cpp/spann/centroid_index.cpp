@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <limits>
 
-#include "cluster/clusters.h"
-
 namespace annlib {
 namespace {
 
@@ -175,6 +173,13 @@ void CentroidIndex::search(const PostingLists& lists, const float* row, const si
   s.cost.distances += at;
   for (std::size_t i = 0; i < at; ++i) s.found.emplace_back(s.distances[i], s.slots[i]);
   cut();
+}
+
+void CentroidIndex::search_squared(const PostingLists& lists, const float* row, std::size_t n, Scratch& s,
+                                   std::vector<NearCentroid>& near) const {
+  search(lists, row, lists.codes().prepare(row, s.tables), n, s);
+  near.clear();
+  for (Candidate c : s.found) near.push_back({c.distance() / lists.codes().part(), c.slot()});
 }
 
 void CentroidIndex::rank(const PostingLists& lists, const float* row, std::span<const std::uint32_t> numbers,

@@ -6,6 +6,7 @@
 #include <span>
 #include <vector>
 
+#include "cluster/clusters.h"
 #include "graph/beam_search.h"
 #include "hnsw/hnsw_index.h"
 #include "posting/posting_lists.h"
@@ -36,6 +37,9 @@ class CentroidIndex {
   /// and `tables` it prepared for their codes.
   void search(const PostingLists& lists, const float* row, const simd::BlockQuery& tables, std::size_t n,
               Scratch& s) const;
+  /// The same by squared distance, into `near`. Not under ip, where what is nearest is something else.
+  void search_squared(const PostingLists& lists, const float* row, std::size_t n, Scratch& s,
+                      std::vector<NearCentroid>& near) const;
   /// These lists, nearest first, into s.found.
   void rank(const PostingLists& lists, const float* row, std::span<const std::uint32_t> numbers, Scratch& s) const;
 

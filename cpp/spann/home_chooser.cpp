@@ -23,9 +23,7 @@ HomeChooser::HomeChooser(const PostingLists& lists, CentroidIndex& centroids, Me
 
 void HomeChooser::choose(const float* row, Scratch& s, std::vector<NearCentroid>& near,
                          std::span<std::uint32_t> homes) const {
-  centroids_->search(*lists_, row, lists_->codes().prepare(row, s.tables), kChosenAmong, s);
-  near.clear();
-  for (Candidate c : s.found) near.push_back({c.distance() / lists_->codes().part(), c.slot()});
+  centroids_->search_squared(*lists_, row, kChosenAmong, s, near);
   choose_homes(near, lists_->centroids(), lists_->dim(), homes);
 }
 

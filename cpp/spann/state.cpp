@@ -29,8 +29,8 @@ std::size_t SpannState::memory_bytes() const {
 
 // By squared distance, whatever the metric: lists are what lies together.
 void SpannState::near_lists(const float* row, std::size_t n, Scratch& s, std::vector<NearCentroid>& near) const {
-  near.clear();
   if (table.metric() == Metric::ip) {
+    near.clear();
     s.need(lists.count());
     CentroidDistances(lists.centroids().data(), table.dim()).all(row, lists.count(), s.distances.data());
     for (std::uint32_t list = 0; list < lists.count(); ++list) {
@@ -41,8 +41,7 @@ void SpannState::near_lists(const float* row, std::size_t n, Scratch& s, std::ve
     near.resize(n);
     return;
   }
-  centroids.search(lists, row, lists.codes().prepare(row, s.tables), n, s);
-  for (Candidate c : s.found) near.push_back({c.distance() / lists.codes().part(), c.slot()});
+  centroids.search_squared(lists, row, n, s, near);
 }
 
 std::vector<std::uint32_t> SpannState::homes_for(std::span<const Slot> slots, int threads) const {

@@ -33,7 +33,7 @@ OpenOptions cached() {
   return options;
 }
 
-/// An index of the first 300 vectors of `stock`, and all that is done to it done to a flat one, too.
+/// An index of the first kItems vectors of `stock`, and all that is done to it done to a flat one, too.
 struct Pair {
   explicit Pair(const Params& params, const OpenOptions& how = mapped())
       : options(how),
