@@ -238,6 +238,7 @@ class HNSWIndex(FilterIndexed, Calibrated):
                 "codec_asked": self._codec,
                 "codec_reason": self._core.codec_reason,
                 "codec_error": counts["codec_error"],
+                "filter_list_bytes": counts["filter_list_bytes"],
                 "deleted_in_graph": counts["dead"],
                 "duplicates": counts["twins"],
                 "levels": counts["levels"],

@@ -148,11 +148,11 @@ void visit_sections(const Index& index, const py::function& visit) {
   });
 }
 
-template <class T>
-std::shared_ptr<T> open(const std::shared_ptr<storage::Container>& file) {
+template <class T, class... More>
+std::shared_ptr<T> open(const std::shared_ptr<storage::Container>& file, const More&... more) {
   Release release;
   try {
-    return T::open(file);
+    return T::open(file, more...);
   } catch (const CorruptError& error) {
     if (file->path().empty()) throw;
     throw CorruptError(file->path() + ": " + error.what());
@@ -303,11 +303,14 @@ void bind_indexes(py::module_& m) {
              params.seed = seed;
              params.layout = parse_layout(layout);
              params.keep_vectors = keep_vectors;
-             return std::make_shared<HnswIndex>(params);
+             return std::make_shared<HnswIndex>(params, make_filter_lists);
            }),
            py::arg("dim"), py::arg("dtype"), py::arg("metric"), py::arg("M"), py::arg("ef_construction"),
            py::arg("codec"), py::arg("seed"), py::arg("layout"), py::arg("keep_vectors"))
-      .def_static("open", &open<HnswIndex>, py::arg("file"))
+      .def_static(
+          "open",
+          [](const std::shared_ptr<storage::Container>& file) { return open<HnswIndex>(file, make_filter_lists); },
+          py::arg("file"))
       .def_property_readonly("M", [](const HnswIndex& index) { return index.params().m; })
       .def_property_readonly("ef_construction", [](const HnswIndex& index) { return index.params().ef_construction; })
       .def_property_readonly("seed", [](const HnswIndex& index) { return index.params().seed; })
@@ -353,6 +356,7 @@ void bind_indexes(py::module_& m) {
         result["levels"] = counts.levels;
         result["links"] = counts.links;
         result["graph_bytes"] = counts.graph_bytes;
+        result["filter_list_bytes"] = counts.filter_list_bytes;
         result["codec_error"] = counts.codec_error;
         return result;
       });

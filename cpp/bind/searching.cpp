@@ -13,17 +13,16 @@ py::tuple tuple_of(const SearchCost& cost) {
   return py::make_tuple(cost.distances, cost.hops, cost.reranked, cost.reads, cost.bytes_read, cost.cache_hits);
 }
 
-constexpr const char* kPlans[] = {"auto", "exact", "scan", "walk", "subgraph"};
-
 py::dict explained(const PlanReport& report) {
   constexpr double kMicro = 1e-3;
   py::dict result;
-  result["plan"] = kPlans[static_cast<std::size_t>(report.plan)];
+  result["plan"] = name_of(report.plan);
   result["switched"] = report.switched;
   result["matches"] = report.matches;
   result["estimated_scan_us"] = report.scan_cost * kMicro;
   result["estimated_walk_us"] = report.walk_cost * kMicro;
   result["estimated_subgraph_us"] = report.subgraph_cost * kMicro;
+  result["estimated_lists_us"] = report.lists_cost * kMicro;
   result["subgraphs"] = report.subgraphs;
   result["subgraph_items"] = report.subgraph_items;
   result["distance_computations"] = report.distances;
@@ -38,10 +37,9 @@ py::dict explained(const PlanReport& report) {
 }  // namespace
 
 Plan parse_plan(const std::string& name) {
-  for (std::size_t i = 0; i < std::size(kPlans); ++i) {
-    if (name == kPlans[i]) return static_cast<Plan>(i);
-  }
-  throw ValueError("unknown plan '" + name + "'; there are: auto, exact, scan, walk, subgraph");
+  const auto at = std::find(kPlanNames.begin(), kPlanNames.end(), name);
+  if (at != kPlanNames.end()) return static_cast<Plan>(at - kPlanNames.begin());
+  throw ValueError("unknown plan '" + name + "'; there are: auto, exact, scan, walk, subgraph, lists");
 }
 
 py::tuple search_with(const Index& index, const py::array& queries, const SearchRequest& request, bool explain) {

@@ -9,6 +9,14 @@
 
 namespace annlib {
 
+/// How many bits of a word are set. Without an instruction for it, which not all processors have, std::popcount() is a
+/// call.
+inline std::size_t bit_count(std::uint64_t word) {
+  word -= word >> 1 & 0x5555555555555555u;
+  word = (word & 0x3333333333333333u) + (word >> 2 & 0x3333333333333333u);
+  return ((word + (word >> 4)) & 0x0F0F0F0F0F0F0F0Fu) * 0x0101010101010101u >> 56;
+}
+
 /// One bit for each slot, in 64-bit words; bits beyond size() are zero. Not thread-safe.
 class Bitset {
  public:
@@ -29,12 +37,7 @@ class Bitset {
   void reset(std::size_t i) { words_[i >> 6] &= ~(std::uint64_t{1} << (i & 63)); }
   std::size_t count() const {
     std::size_t total = 0;
-    // Without an instruction for it, which not all processors have, std::popcount() is a call for each word.
-    for (std::uint64_t word : words_) {
-      word -= word >> 1 & 0x5555555555555555u;
-      word = (word & 0x3333333333333333u) + (word >> 2 & 0x3333333333333333u);
-      total += ((word + (word >> 4)) & 0x0F0F0F0F0F0F0F0Fu) * 0x0101010101010101u >> 56;
-    }
+    for (const std::uint64_t word : words_) total += bit_count(word);
     return total;
   }
   const Array<std::uint64_t>& words() const { return words_; }

@@ -16,7 +16,7 @@
 namespace annlib::disk {
 namespace {
 
-// What estimates by one bit a dimension are off by where nothing is measured, as SpannState::error: for a vector at an
+// What estimates by one bit a dimension are off by where nothing is measured, as Postings::error: for a vector at an
 // angle of arccos 0.8 to its code, as of random directions (Gao & Long, RaBitQ, theorem 3.2), it is 0.6.
 constexpr float kSignError = 0.75f;
 // Vectors from which reaches and errors are learnt, as queries, the lists looked at for each, its neighbours, and those
@@ -36,7 +36,7 @@ void learn(const Build& b) {
   const storage::File vectors = storage::File::open(b.path(b.target.vectors_name), O_RDONLY);
   const float part = b.list_codes.part();
   const RowForm form{b.dim, b.params.lists.dtype, metric, b.rows.longest()};
-  std::vector<std::array<float, SpannState::kReaches>> reaches(queries);
+  std::vector<std::array<float, Postings::kReaches>> reaches(queries);
   std::vector<double> errors(queries, 0.0), row_errors(queries, 0.0);
   const auto read = [](const storage::File& file, std::uint64_t offset, std::span<std::byte> out) {
     if (file.read_at(offset, out) != out.size()) throw CorruptError(file.name() + ": shorter than it was written");
@@ -69,7 +69,7 @@ void learn(const Build& b) {
       QueryBuffer buffer;
       Scan by_code = b.codes.none() ? exact : b.codes.prepare(form, query, row.data(), buffer);
       const simd::BlockQuery tables = b.list_codes.prepare(row.data(), s.tables);
-      state.centroids.search(state.fresh, row.data(), tables, std::size_t{1} << (SpannState::kReaches - 1), s);
+      state.centroids.search(state.fresh, row.data(), tables, std::size_t{1} << (Postings::kReaches - 1), s);
       s.nearest.reset(std::max(kNeighbours, kCompared));
       const float length = std::sqrt(simd::kernels().norm2(row.data(), b.dim));
       seen.clear();
@@ -89,7 +89,7 @@ void learn(const Build& b) {
         if (b.list_form.has_signs()) {
           scan_blocks(
               list.data(), place.size, b.list_form.stride(), tables, distance, std::numeric_limits<float>::infinity(),
-              simd::kernels().scan_block, [] {}, see);
+              nullptr, simd::kernels(), [] {}, see);
         } else {
           for (std::uint32_t at = 0; at < place.size; ++at)
             see(at, b.list_form.slot(std::as_const(list).data(), at), 0);
@@ -125,7 +125,7 @@ void learn(const Build& b) {
       }
       if (compared > 0) row_errors[i] = sum / static_cast<double>(compared);
       const float kth = all.empty() ? 0.0f : all[std::min(kNeighbours, all.size()) - 1].distance();
-      for (std::size_t r = 0; r < SpannState::kReaches; ++r) {
+      for (std::size_t r = 0; r < Postings::kReaches; ++r) {
         const float distance = s.found[std::min(std::size_t{1} << r, s.found.size()) - 1].distance();
         reaches[i][r] = finite(product ? distance - kth : kth > 0 ? distance / kth : 1.0f);
       }
@@ -137,8 +137,8 @@ void learn(const Build& b) {
   };
   state.error = b.list_form.has_signs() ? root_of_mean(errors) : kSignError;
   state.row_error = root_of_mean(row_errors);
-  state.reach.resize(SpannState::kReaches);
-  for (std::size_t r = 0; r < SpannState::kReaches; ++r) {
+  state.reach.resize(Postings::kReaches);
+  for (std::size_t r = 0; r < Postings::kReaches; ++r) {
     const auto middle = reaches.begin() + static_cast<std::ptrdiff_t>(queries / 2);
     std::nth_element(reaches.begin(), middle, reaches.end(), [r](auto& x, auto& y) { return x[r] < y[r]; });
     state.reach[r] = (*middle)[r];

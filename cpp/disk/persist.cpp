@@ -308,7 +308,7 @@ void DiskIndex::restore(const std::shared_ptr<const Container>& file) {
   }
   state.reach = storage::read_vector<float>(*file, "lists.learnt", ElementType::f32);
   const bool finite = std::all_of(state.reach.begin(), state.reach.end(), [](float x) { return std::isfinite(x); });
-  if (state.reach.size() != (lists > 0 ? SpannState::kReaches : 0) + 2 || !finite) {
+  if (state.reach.size() != (lists > 0 ? Postings::kReaches : 0) + 2 || !finite) {
     throw CorruptError("what was learnt of distances makes no sense");
   }
   state.row_error = state.reach.back();

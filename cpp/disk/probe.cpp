@@ -169,7 +169,7 @@ void Probe::scan_signs(Candidate list, const std::byte* bytes) {
   const float bound = kth() + margin;
   cost.estimates += place.size;
   scan_blocks(
-      bytes, place.size, view_.list_form.stride(), tables_, list.distance(), bound, simd::kernels().scan_block, [] {},
+      bytes, place.size, view_.list_form.stride(), tables_, list.distance(), bound, nullptr, simd::kernels(), [] {},
       [&](std::uint32_t, Slot slot, float estimate) {
         if (accepts(slot)) take(slot, estimate, margin);
       });
@@ -230,7 +230,7 @@ void Probe::take(Slot slot, float distance, float margin) {
 // What came since the lists were written is in memory, and its distance is known.
 void Probe::scan_fresh(Candidate list, const FreshRow& row) {
   const float bound = kth() + row_margin_ + margin_of(lists().width(list.slot()), list.distance());
-  cost.estimates += lists().scan(list.slot(), kNoList, tables_, list.distance(), bound, simd::kernels().scan_block,
+  cost.estimates += lists().scan(list.slot(), kNoList, tables_, list.distance(), bound, nullptr, simd::kernels(),
                                  [&](Slot slot, float) {
                                    if (!accepts(slot)) return;
                                    take(slot, score_row(exact_, view_.form, row(slot)), row_margin_);

@@ -111,8 +111,8 @@ void DiskIndex::fetch(std::span<const Slot> slots, std::byte* out) const {
 bool DiskIndex::search_one(const QueryView& query, const SearchRequest& request, const Passing& filter, std::size_t,
                            Scratch& s, PlanReport& report) const {
   require_open();
-  if (request.plan == Plan::subgraph) {
-    throw ValueError("plan 'subgraph': a SPANN index has no graph; its plans are auto, exact, scan, walk");
+  if (request.plan == Plan::subgraph || request.plan == Plan::lists) {
+    throw ValueError("plan '" + name_of(request.plan) + "': the plans of a SPANN index are auto, exact, scan, walk");
   }
   const State& state = *state_;
   const SlotSet* passing = filter.slots.get();

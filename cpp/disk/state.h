@@ -82,7 +82,7 @@ struct State {
   std::shared_ptr<io::BlockReader> lists_file, vectors_file;
   std::unique_ptr<ResidentLists> resident;  ///< what lists_file holds, where there is room for it
   std::size_t clustered = 0;                ///< items when the lists were made
-  /// As SpannState has it; what estimates are off by, typically, and the longer codes.
+  /// As Postings has it; what estimates are off by, typically, and the longer codes.
   std::vector<float> reach;
   float error = 0, row_error = 0;
 

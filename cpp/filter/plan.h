@@ -1,8 +1,12 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
+#include <string>
 
 namespace annlib {
 
@@ -13,7 +17,11 @@ enum class Plan : std::uint8_t {
   scan,      ///< all that passes by codes, and by the stored vectors what may be among the results
   walk,      ///< through the graph
   subgraph,  ///< through graphs over what has certain values (cpp/hnsw/filter_index.h), which hold all that passes
+  lists,     ///< through the posting lists around the query (cpp/hnsw/filter_lists.h)
 };
+
+inline constexpr std::array<const char*, 6> kPlanNames{"auto", "exact", "scan", "walk", "subgraph", "lists"};
+inline std::string name_of(Plan plan) { return kPlanNames[static_cast<std::size_t>(plan)]; }
 
 /// What became of one query.
 struct PlanReport {
@@ -21,64 +29,95 @@ struct PlanReport {
   bool switched = false;    ///< a walk was begun and given up
   std::uint64_t matches = 0;
   /// Estimated, in nanoseconds; 0 where there was nothing to choose.
-  double scan_cost = 0, walk_cost = 0, subgraph_cost = 0;
+  double scan_cost = 0, walk_cost = 0, subgraph_cost = 0, lists_cost = 0;
   std::uint64_t subgraphs = 0, subgraph_items = 0;  ///< that hold all that passes, and what they hold
   std::uint64_t distances = 0, hops = 0, reranked = 0;
   std::uint64_t reads = 0, bytes_read = 0, cache_hits = 0;  ///< of an index on disk
 };
 
+/// A way through an index that finds what passes a filter step by step: a walk through a graph, of which a step is a
+/// node expanded, or through the lists around a query, of which it is a list.
+struct Course {
+  double start = 0;                                       ///< nanoseconds before the first step
+  double step = 0;                                        ///< nanoseconds
+  double steps = 0;                                       ///< that it takes where all passes
+  double falling = 1;                                     ///< where a share s passes, s^-falling times as many
+  double most = std::numeric_limits<double>::infinity();  ///< steps that there are
+  double first = step;                                    ///< nanoseconds of each of the first steps
+
+  /// What some runs took: nanoseconds, of which the median counts, and mean steps.
+  struct Run {
+    double time = 0, steps = 0;
+  };
+  /// From runs of the least effort and of more, where all passes, and of that where a share does.
+  static Course fitted(const Run& least, const Run& all, const Run& few, double share) {
+    const double steps = std::max(all.steps, 1.0), few_steps = std::max(few.steps, 1.0);
+    Course course;
+    course.first = std::max(all.time - least.time, 0.0) / std::max(all.steps - least.steps, 1.0);
+    course.start = std::max(least.time - course.first * least.steps, 0.0);
+    course.step = std::max(few.time - course.start, 0.0) / few_steps;
+    course.steps = steps;
+    course.falling = std::clamp(std::log(few_steps / steps) / -std::log(share), 0.0, 1.0);
+    return course;
+  }
+
+  double steps_for(double share) const { return std::min(most, steps * std::pow(share, -falling)); }
+  double cost(double share) const { return start + step * steps_for(share); }
+};
+
 /// What the parts of a search cost on the index at hand, in nanoseconds.
 struct PlanCosts {
-  double hop = 0;     ///< a node expanded by a walk
+  Course walk;        ///< of an effort of 1
+  Course lists;       ///< of one list; no steps where there are no lists
   double match = 0;   ///< an item scored by a scan over those that pass
   double shared = 0;  ///< the same once it is at hand, among many queries that are scanned for together
-  double start = 0;   ///< of a walk, before the first node: preparing the query, coming down the layers
-  double nodes = 0;   ///< not a time: how many nodes that pass a walk expands for each of its ef
 
   /// What one of so many queries pays, if a scan answers them together: for getting at an item, its share.
   PlanCosts shared_by(std::size_t queries) const {
-    return {hop, shared + std::max(match - shared, 0.0) / static_cast<double>(queries), shared, start, nodes};
+    PlanCosts costs = *this;
+    costs.match = shared + std::max(match - shared, 0.0) / static_cast<double>(queries);
+    return costs;
   }
 };
 
-/// How a search under a filter is answered: by a scan of all that passes, or by a walk through the graph that keeps
-/// what passes, for as long as it promises to cost less than the scan. How many pass is known exactly; how many of
-/// those near the query do is not, and a walk finds out as it goes.
+/// Whether to take a course, and to stay on it: for as long as it promises to cost less than what else could be done.
+/// How many pass is known exactly; how many of those near the query do is not, and shows on the way.
 class Planner {
  public:
-  /// `matches` of `live` items pass, and a walk is done when it has expanded about `wanted` nodes that do.
-  Planner(const PlanCosts& costs, std::size_t live, std::size_t matches, double wanted)
-      : costs_(costs),
-        share_(static_cast<double>(matches) / static_cast<double>(live)),
-        scan_(costs.match * static_cast<double>(matches)),
-        wanted_(wanted) {}
+  /// A share of the items passes, and something else would find the nearest of them in `otherwise` nanoseconds.
+  Planner(const Course& course, double share, double otherwise)
+      : course_(course), share_(share), cost_(course.cost(share)), otherwise_(otherwise) {}
 
-  /// A filter may favour what lies near the query: where a scan takes far longer than to see whether it does, that is
-  /// tried even if the walk is not expected to win.
-  bool begins_with_walk() const {
-    return walk_cost() <= scan_ || costs_.start + kTrialHops * costs_.hop <= kTrial * scan_;
+  /// Whether it is expected to cost less than all else.
+  bool wins() const { return cost_ <= otherwise_; }
+
+  /// A filter may favour what lies near the query: where all else takes far longer than to see whether it does, that is
+  /// tried even if the course is not expected to win.
+  bool begins() const { return wins() || course_.start + kTrialSteps * course_.first <= kTrial * otherwise_; }
+
+  /// After so many steps, on which a share of `passed` / `steps` passed: while what is left costs less than all else,
+  /// and it has not cost twice that.
+  bool goes_on(std::size_t steps, double passed) const {
+    if (steps < kTrialSteps || steps % kLookEvery != 0) return true;
+    const auto taken = static_cast<double>(steps);
+    seen_ = (passed + kSupposed * share_) / (taken + kSupposed);
+    const double left = course_.steps_for(seen_) - taken;
+    return course_.step * left <= otherwise_ && course_.step * taken <= 2 * otherwise_;
   }
 
-  /// Whether a walk goes on that has expanded `hops` nodes, `passed` of which pass: while what is left of it costs less
-  /// than the scan would, and it has not cost twice that.
-  bool goes_on(std::size_t hops, std::size_t passed) const {
-    if (hops < kTrialHops || hops % kLookEvery != 0) return true;
-    const double rate = static_cast<double>(passed + 1) / static_cast<double>(hops + 1);
-    const double left = wanted_ - static_cast<double>(passed);
-    return walk(left, rate) <= scan_ && costs_.hop * static_cast<double>(hops) <= 2 * scan_;
-  }
-
-  double scan_cost() const { return scan_; }
-  double walk_cost() const { return costs_.start + walk(wanted_, share_); }
+  /// The share that passed where it was last asked whether to go on; 1 before.
+  double seen() const { return seen_; }
+  double cost() const { return cost_; }
 
  private:
-  static constexpr double kTrial = 0.1;
-  static constexpr std::size_t kTrialHops = 8, kLookEvery = 8;
+  static constexpr double kTrial = 0.15;
+  /// How many steps what is known of all items is worth.
+  static constexpr double kSupposed = 4;
+  static constexpr std::size_t kTrialSteps = 8, kLookEvery = 8;
 
-  double walk(double wanted, double rate) const { return wanted <= 0 ? 0 : costs_.hop * wanted / rate; }
-
-  PlanCosts costs_;
-  double share_, scan_, wanted_;
+  Course course_;
+  double share_, cost_, otherwise_;
+  mutable double seen_ = 1;
 };
 
 }  // namespace annlib

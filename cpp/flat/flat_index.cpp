@@ -175,8 +175,8 @@ ScanSpaces FlatIndex::scan_spaces(const SearchRequest& request, const SlotSet*) 
 
 bool FlatIndex::search_one(const QueryView&, const SearchRequest& request, const Passing&, std::size_t, Scratch&,
                            PlanReport&) const {
-  if (request.plan == Plan::walk || request.plan == Plan::subgraph) {
-    throw ValueError(std::string("plan '") + (request.plan == Plan::walk ? "walk" : "subgraph") +
+  if (request.plan != Plan::automatic && request.plan != Plan::exact && request.plan != Plan::scan) {
+    throw ValueError("plan '" + name_of(request.plan) +
                      "': a flat index has no graph; its plans are auto, exact, scan");
   }
   return false;

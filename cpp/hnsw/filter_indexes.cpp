@@ -60,9 +60,15 @@ void HnswIndex::note_attributes(std::span<const Slot> slots, const Columns& colu
   }
 }
 
-void HnswIndex::forget_attribute(const std::string& name) { state_->filter_indexes.erase(name); }
+void HnswIndex::forget_attribute(const std::string& name) {
+  state_->filter_indexes.erase(name);
+  if (state_->table.columns().empty()) state_->filter_lists.reset();
+}
 
-void HnswIndex::follow_attributes() { mend_filter_indexes(0); }
+void HnswIndex::follow_attributes() {
+  mend_filter_indexes(0);
+  mend_filter_lists(0, 0);
+}
 
 void HnswIndex::mend_filter_indexes(int threads) {
   std::vector<std::string> due;

@@ -26,7 +26,8 @@ namespace annlib {
 class HnswIndex final : public Index {
  public:
   /// ValueError for parameters out of range, for an unknown codec, and without vectors for one that makes no codes.
-  explicit HnswIndex(const HnswParams& params);
+  /// Without `make_lists` there are no lists for filters.
+  explicit HnswIndex(const HnswParams& params, MakeFilterLists make_lists = nullptr);
 
   const HnswParams& params() const { return params_; }
   /// What the graph is walked on, and why.
@@ -37,6 +38,7 @@ class HnswIndex final : public Index {
   struct Counts {
     std::size_t live = 0, dead = 0, twins = 0, levels = 0, links = 0;
     std::size_t graph_bytes = 0;
+    std::size_t filter_list_bytes = 0;  ///< of FilterLists; 0 where there are none
     float codec_error = 0;
   };
   Counts counts() const;
@@ -65,7 +67,8 @@ class HnswIndex final : public Index {
   std::map<std::string, FilterIndexStats> filter_indexes() const;
 
   /// CorruptError for whatever in the file does not fit together.
-  static std::unique_ptr<HnswIndex> open(const std::shared_ptr<const storage::Container>& file);
+  static std::unique_ptr<HnswIndex> open(const std::shared_ptr<const storage::Container>& file,
+                                         MakeFilterLists make_lists = nullptr);
 
  protected:
   const Table& table() const override { return state_->table; }
@@ -96,6 +99,12 @@ class HnswIndex final : public Index {
   };
   /// What a walk is expected to take of both, which it finds out as it goes.
   double expected(const Effort& effort) const;
+  /// The ways to answer a query under a filter, but for sub-graphs.
+  struct Ways {
+    double scan;  ///< nanoseconds
+    Course walk, lists;
+  };
+  Ways ways(const Effort& effort, std::size_t matches, std::size_t together) const;
   template <class Accept, class Patience>
   bool walk(const Scan& scan, Slot left_out, const Accept& accept, const Patience& patience, Scratch& s) const;
   template <class Accept, class Patience>
@@ -110,6 +119,9 @@ class HnswIndex final : public Index {
   template <class Acceptance>
   bool by_subgraphs(const QueryView& query, const SearchRequest& request, const Passing& filter, const Effort& effort,
                     std::size_t together, std::size_t k, Acceptance& acceptance, PlanReport& report, Scratch& s) const;
+  template <class Acceptance>
+  bool by_lists(const QueryView& query, std::size_t k, const Effort& effort, Acceptance& acceptance,
+                const Planner* planner, PlanReport& report, Scratch& s) const;
   void choose_seeds(const SlotSet* passing, Scratch& s) const;
   /// Measured at the first search that has a choice.
   PlanCosts plan_costs() const;
@@ -148,6 +160,10 @@ class HnswIndex final : public Index {
   void note_change(FilterIndex& index, Slot slot);
   void mend_filter_indexes(int threads);
   std::unique_ptr<FilterIndex> renewed(const std::string& name, const HnswState& state, int threads) const;
+  // filter_lists.cpp
+  void enlist(std::span<const std::int64_t> ids, std::span<const std::uint32_t> homes);
+  void mend_filter_lists(std::size_t changes, int threads);
+  std::vector<float> learn_list_efforts(const FilterLists& lists, int threads) const;
   // repair.cpp
   std::vector<Neighbourhood> neighbourhoods(const VectorBlock& queries, std::size_t k, int threads,
                                             const Progress& progress) const;
@@ -157,11 +173,13 @@ class HnswIndex final : public Index {
 
   HnswParams params_;
   CodecChoice codec_;
+  MakeFilterLists make_lists_;
   std::unique_ptr<HnswState> state_;
   // The writer's own: nodes by content, made at the first insertion into a built graph; empty until then.
   SlotHash content_;
   std::atomic<std::size_t> content_bytes_{0};  ///< its size, for readers
   bool content_known_ = false;
+  std::size_t changes_since_listed_ = 0;  ///< since the lists for filters were made
   std::size_t changes_since_mended_ = 0;  ///< since the upper layers were built as a whole and all nodes connected
   std::uint64_t probes_ = 0;              ///< slots drawn by probe_sample() so far
 };

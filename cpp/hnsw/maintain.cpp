@@ -52,6 +52,7 @@ void HnswIndex::maintain(std::size_t changes, int threads) {
   }
   refresh_codes(threads);
   mend_filter_indexes(threads);
+  mend_filter_lists(changes, threads);
 }
 
 // Lists that changed are walked by distances until their codes fit again.

@@ -42,9 +42,13 @@ void HnswIndex::append_sections(SectionList& sections) const {
   }
   sections.add_copy("graph.twins", ElementType::u32, twins);
   append_filter_indexes(state.filter_indexes, state.table.columns(), sections);
+  if (state.filter_lists) {
+    state.filter_lists->append_sections("filter_lists.", sections);
+    sections.add_copy("filter_lists.efforts", ElementType::f32, state.list_efforts);
+  }
 }
 
-std::unique_ptr<HnswIndex> HnswIndex::open(const std::shared_ptr<const Container>& file) {
+std::unique_ptr<HnswIndex> HnswIndex::open(const std::shared_ptr<const Container>& file, MakeFilterLists make_lists) {
   const StoredParams stored = read_params(*file, 4);
   HnswParams params;
   params.dim = stored.dim;
@@ -64,7 +68,7 @@ std::unique_ptr<HnswIndex> HnswIndex::open(const std::shared_ptr<const Container
   }
   std::unique_ptr<HnswIndex> index;
   try {
-    index = std::make_unique<HnswIndex>(params);
+    index = std::make_unique<HnswIndex>(params, make_lists);
   } catch (const ValueError& error) {
     throw CorruptError(std::string("the parameters are out of range: ") + error.what());
   }
@@ -129,6 +133,15 @@ void HnswIndex::restore(const std::shared_ptr<const Container>& file, Slot entry
     state.graph.track_changes();
   }
   state.filter_indexes = restore_filter_indexes(file, state.table.columns(), 2 * params_.m);
+  if (make_lists_ == nullptr || file->find("filter_lists.efforts") == nullptr) return;
+  state.list_efforts = storage::read_vector<float>(*file, "filter_lists.efforts", ElementType::f32);
+  const auto effort = [](float lists) { return lists >= 1.0f && lists <= 1e6f; };
+  if (state.list_efforts.size() != 2 * HnswState::kEfforts ||
+      !std::all_of(state.list_efforts.begin(), state.list_efforts.end(), effort)) {
+    throw CorruptError("the efforts of the lists for filters are none");
+  }
+  state.filter_lists = make_lists_(state.table, params_.seed);
+  state.filter_lists->restore(file, "filter_lists.");
 }
 
 CodecChoice HnswIndex::codec() const {
@@ -156,6 +169,7 @@ HnswIndex::Counts HnswIndex::counts() const {
   const Layer base = state.graph.layer(0);
   state.nodes.for_each([&](std::size_t slot) { counts.links += base.degree(static_cast<Slot>(slot)); });
   counts.graph_bytes = state.graph.memory_bytes();
+  if (state.filter_lists) counts.filter_list_bytes = state.filter_lists->memory_bytes();
   counts.codec_error = state.codes ? state.codes->error() : 0.0f;
   return counts;
 }

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <optional>
 #include <string>
@@ -20,6 +21,9 @@ constexpr std::size_t kRerankGroup = 4;
 constexpr std::size_t kWalkedBall = 4096;
 // A walk under a filter begins at so many places where something passes.
 constexpr std::uint64_t kSeeds = 16;
+// Queries lie farther from stored vectors than these from one another, and their nearest in so many times as many
+// lists.
+constexpr double kFarther = 1.5;
 // Of so few items for each candidate that a walk would keep, a scan is as fast.
 constexpr std::size_t kScanned = 24;
 
@@ -33,6 +37,7 @@ std::size_t effort_of(const FilterIndex& index, std::size_t ef) {
 class AcceptSlots {
  public:
   AcceptSlots(const Bitset& slots, const Twins& twins) : slots_(slots), twins_(twins) {}
+  const Bitset& slots() const { return slots_; }
   bool item(Slot slot) const { return slots_.test(slot); }
   bool operator()(Slot node) const {
     if (item(node)) return true;
@@ -69,46 +74,46 @@ struct AcceptEvery : AcceptAll {
 };
 
 // How walks and scans are timed, of which the median counts.
-constexpr std::size_t kTimed = 16, kTimedScan = 256, kTimedEf = 64;
+constexpr std::size_t kTimed = 16, kTimedScan = 256, kTimedEf = 32;
 
 }  // namespace
 
-// Timed on this machine, this index and the state of its memory: what a walk and a scan of random items take.
+// Timed on this machine, this index and the state of its memory: what walks among all and among a sixteenth take, and a
+// scan of random items.
 PlanCosts HnswIndex::measure_costs() const {
+  constexpr double kShare = 1.0 / 16;
   const HnswState& state = *state_;
+  const Bitset some = a_sixteenth(state.table.alive_bits());
   Scratch s;
   s.need(kTimedScan);
-  std::vector<double> walks[2], matches, shared;  // walks of little effort, and of much
-  double hops[2] = {0, 0};
+  RunTimer least, all, few;
+  std::vector<double> matches, shared;
   std::vector<float> vector(state.table.dim());
   const auto slots = static_cast<std::uint32_t>(state.table.slots());
+  s.seeds.clear();
   // The first round warms up: pages of a file that was just mapped, and the processor's clock.
   for (std::uint64_t i = 0; i < 2 * kTimed; ++i) {
     if (i == kTimed) {
-      for (std::size_t w : {0, 1}) walks[w].clear(), hops[w] = 0;
+      least = all = few = RunTimer();
       matches.clear();
       shared.clear();
     }
     state.truth().load(to_below(random64(0, 5, i), slots), vector.data());
     const QueryView query{vector.data(), DType::f32, kNoSlot};
-    for (std::size_t w : {0, 1}) {
-      const std::size_t ef = w == 0 ? kTimedEf / 4 : kTimedEf;
-      s.cost = SearchCost();
-      const Clock::time_point begin = Clock::now();
-      walk_nearest(query, kNoSlot, 10, {ef, ef, 1.0f}, AcceptEvery{}, ToTheEnd{}, s);
-      walks[w].push_back(nanoseconds_since(begin));
-      hops[w] += static_cast<double>(s.cost.hops) / kTimed;
-    }
+    const auto walk = [&](std::size_t ef, const auto& accept) {
+      walk_nearest(query, kNoSlot, std::min<std::size_t>(ef, 10), {ef, ef, 1.0f}, accept, ToTheEnd{}, s);
+    };
+    least.time(s, [&] { walk(kTimedEf / 4, AcceptEvery{}); });
+    all.time(s, [&] { walk(kTimedEf, AcceptEvery{}); });
+    few.time(s, [&] { walk(kTimedEf, AcceptSlots(some, state.twins)); });
     for (std::uint64_t j = 0; j < kTimedScan; ++j) s.slots[j] = to_below(random64(1, 5, i * kTimedScan + j), slots);
     const ScanTimes times = time_scan(state.walk().prepare(query, s.query), kTimedScan, s);
     matches.push_back(times.match);
     shared.push_back(times.shared);
   }
-  const double little = median(walks[0]), much = median(walks[1]);
-  // What the two have in common is no hop's; but noise may make of the little one what it likes.
-  double hop = (much - little) / std::max(hops[1] - hops[0], 1.0);
-  hop = std::clamp(hop, 0.5 * much / std::max(hops[1], 1.0), much / std::max(hops[1], 1.0));
-  return {hop, median(matches), median(shared), std::max(little - hop * hops[0], 0.0), hops[1] / kTimedEf};
+  Course walk = Course::fitted(least.run(), all.run(), few.run(), kShare);
+  walk.steps /= kTimedEf;
+  return {walk, {}, median(matches), median(shared)};
 }
 
 PlanCosts HnswIndex::plan_costs() const {
@@ -252,11 +257,13 @@ bool HnswIndex::by_subgraphs(const QueryView& query, const SearchRequest& reques
   const std::size_t ef = effort.ef;
   report.subgraphs = cover->parts.size();
   report.subgraph_items = cover->members;
-  const auto attempt = [&](const auto& patience) {
+  const auto attempt = [&](const Planner* planner) {
     report.plan = Plan::subgraph;
     const Scan scan = state.walk().prepare(query, s.query);
     const auto accept = acceptance();
-    if (walk_subgraphs(*cover, scan, ef, accept, patience, s)) {
+    const bool done = planner != nullptr ? walk_subgraphs(*cover, scan, ef, accept, *planner, s)
+                                         : walk_subgraphs(*cover, scan, ef, accept, ToTheEnd{}, s);
+    if (done) {
       rerank(query, k, scan.margin, s.expanded, s);
       collect(k, accept, s);
     }
@@ -265,21 +272,18 @@ bool HnswIndex::by_subgraphs(const QueryView& query, const SearchRequest& reques
     report.switched = true;
     return false;
   };
-  if (forced) return attempt(ToTheEnd{});
-  PlanCosts costs = plan_costs().shared_by(together);
-  const Planner whole(costs, state.table.live(), filter.count, costs.nodes * expected(effort));
-  costs.hop = 0;
-  std::size_t efforts = 0;
+  if (forced) return attempt(nullptr);
+  const Ways others = ways(effort, filter.count, together);
+  Course course{others.walk.start, 0, 0};
   for (const auto& part : cover->parts) {
-    costs.hop = std::max(costs.hop, hop_cost(*part.index));
-    efforts += effort_of(*part.index, ef);
+    course.step = std::max(course.step, hop_cost(*part.index));
+    course.steps += static_cast<double>(effort_of(*part.index, ef));
   }
-  const std::size_t members = std::max(cover->members, filter.count);
-  const Planner planner(costs, members, filter.count, static_cast<double>(efforts));
-  report.scan_cost = whole.scan_cost();
-  report.walk_cost = whole.walk_cost();
-  report.subgraph_cost = planner.walk_cost();
-  return report.subgraph_cost <= std::min(report.scan_cost, report.walk_cost) && attempt(planner);
+  const auto members = static_cast<double>(std::max(cover->members, filter.count));
+  const double otherwise = std::min({others.scan, others.walk.cost(effort.share), others.lists.cost(effort.share)});
+  const Planner planner(course, static_cast<double>(filter.count) / members, otherwise);
+  report.subgraph_cost = planner.cost();
+  return planner.cost() <= otherwise && attempt(&planner);
 }
 
 // Turns s.nearest, exact distances of nodes, into items: each node's own and those of its twins.
@@ -333,6 +337,36 @@ double HnswIndex::expected(const Effort& effort) const {
   return state_->neighbour_codes != nullptr ? narrow + breadth(effort.share) * (wide - narrow) : wide;
 }
 
+HnswIndex::Ways HnswIndex::ways(const Effort& effort, std::size_t matches, std::size_t together) const {
+  const PlanCosts costs = plan_costs().shared_by(together);
+  Ways ways{costs.match * static_cast<double>(matches), costs.walk, {}};
+  ways.walk.steps *= expected(effort);
+  if (state_->filter_lists) {
+    ways.lists = state_->filter_lists->course();
+    const auto [wide, narrow] = state_->lists_for(effort.ef);
+    ways.lists.steps *=
+        kFarther * std::lerp(static_cast<double>(narrow), static_cast<double>(wide), breadth(effort.share));
+  } else {
+    ways.lists.start = std::numeric_limits<double>::infinity();
+  }
+  return ways;
+}
+
+// True if this was how the query was answered.
+template <class Acceptance>
+bool HnswIndex::by_lists(const QueryView& query, std::size_t k, const Effort& effort, Acceptance& acceptance,
+                         const Planner* planner, PlanReport& report, Scratch& s) const {
+  report.plan = Plan::lists;
+  const AcceptSlots accept = acceptance();
+  const auto [wide, narrow] = state_->lists_for(effort.ef);
+  const ProbeRequest request{k, wide, narrow, &accept.slots(), query.left_out, planner};
+  if (state_->filter_lists->probe(query, request, s)) s.found = s.nearest.sorted();
+  if (s.found.size() == k) return true;
+  s.found.clear();
+  report.switched = true;
+  return false;
+}
+
 bool HnswIndex::search_one(const QueryView& query, const SearchRequest& request, const Passing& filter,
                            std::size_t together, Scratch& s, PlanReport& report) const {
   const HnswState& state = *state_;
@@ -357,11 +391,24 @@ bool HnswIndex::search_one(const QueryView& query, const SearchRequest& request,
     if (by_subgraphs(query, request, filter, effort, together, k, acceptance, report, s)) return true;
   }
   if (request.plan == Plan::automatic && passing != nullptr) {
-    const PlanCosts costs = plan_costs().shared_by(together);
-    const Planner planner(costs, state.table.live(), matches, costs.nodes * expected(effort));
-    report.scan_cost = planner.scan_cost();
-    report.walk_cost = planner.walk_cost();
-    if (planner.begins_with_walk() && attempt(acceptance(), planner)) return true;
+    const Ways those = ways(effort, matches, together);
+    report.scan_cost = those.scan;
+    report.walk_cost = those.walk.cost(effort.share);
+    report.lists_cost = those.lists.cost(effort.share);
+    const Planner walker(those.walk, effort.share, std::min(those.scan, report.lists_cost));
+    const bool walks = walker.begins();
+    if (walks && attempt(acceptance(), walker)) return true;
+    // If a walk has shown how few pass around the query, that is not tried again.
+    const double share = std::min<double>(effort.share, walker.seen());
+    const Planner prober(those.lists, share, those.scan);
+    if (walks ? prober.wins() : prober.begins()) {
+      if (by_lists(query, k, effort, acceptance, &prober, report, s)) return true;
+    }
+  } else if (request.plan == Plan::lists) {
+    if (!state.filter_lists) {
+      throw ValueError("plan 'lists': there are none; an index gets them with attributes and enough items");
+    }
+    if (by_lists(query, k, effort, acceptance, nullptr, report, s)) return true;
   } else if (request.plan == Plan::walk || (request.plan == Plan::automatic && matches > kScanned * effort.ef)) {
     // A graph with nothing dead in it needs no test at all.
     const bool every = passing == nullptr && state.dead == 0;
@@ -387,8 +434,12 @@ void HnswIndex::radius_one(const QueryView& query, float radius, const SearchReq
   const HnswState& state = *state_;
   const auto by_walk = [&] {
     // This walk goes by distances, whatever the layout: it expands all that it keeps.
-    const Planner planner(plan_costs(), state.table.live(), matches, static_cast<double>(request.ef));
-    if (!planner.begins_with_walk()) return false;
+    const PlanCosts costs = plan_costs();
+    Course course = costs.walk;
+    course.steps = static_cast<double>(request.ef);
+    const double share = static_cast<double>(matches) / static_cast<double>(state.table.live());
+    const Planner planner(course, share, costs.match * static_cast<double>(matches));
+    if (!planner.begins()) return false;
     Acceptance acceptance(passing, state, s);
     const AcceptSlots accept = acceptance();
     const Scan scan = state.walk().prepare(query, s.query);

@@ -23,6 +23,7 @@ HnswState::HnswState(const HnswParams& params, const std::string& codec, bool fu
 std::size_t HnswState::memory_bytes() const {
   std::size_t filter_bytes = 0;
   for (const auto& [name, index] : filter_indexes) filter_bytes += index->memory_bytes();
+  if (filter_lists) filter_bytes += filter_lists->memory_bytes();
   return filter_bytes + graph.memory_bytes() + nodes.words().bytes().size() + twins.memory_bytes() +
          (codes ? codes->memory_bytes() : 0);
 }

@@ -17,10 +17,11 @@ constexpr std::uint32_t kLastArrival = 0xFFFFFF00u;
 
 }  // namespace
 
-HnswIndex::HnswIndex(const HnswParams& params)
+HnswIndex::HnswIndex(const HnswParams& params, MakeFilterLists make_lists)
     : Index(params.dim, params.dtype, params.metric, params.keep_vectors),
       params_(params),
-      codec_(choose_codec(params.codec, params.dtype, params.dim, params.keep_vectors)) {
+      codec_(choose_codec(params.codec, params.dtype, params.dim, params.keep_vectors)),
+      make_lists_(make_lists) {
   if (params.m < 2 || params.m > HnswParams::kMaxM) {
     throw ValueError("M must be between 2 and " + std::to_string(HnswParams::kMaxM) + ", got " +
                      std::to_string(params.m));
@@ -40,7 +41,7 @@ void HnswIndex::replace_state(std::unique_ptr<HnswState> fresh) {
   content_ = SlotHash();
   content_bytes_ = 0;
   content_known_ = false;
-  changes_since_mended_ = 0;
+  changes_since_mended_ = changes_since_listed_ = 0;
 }
 
 void HnswIndex::rebuild(int threads, const Progress& progress) { rebuild_with({}, {}, {}, threads, progress); }
@@ -59,6 +60,7 @@ void HnswIndex::rebuild_with(const VectorBlock& vectors, std::span<const std::in
     if (auto made = renewed(name, *fresh, threads)) fresh->filter_indexes[name] = std::move(made);
   }
   replace_state(std::move(fresh));
+  mend_filter_lists(0, threads);
 }
 
 void HnswIndex::insert(const VectorBlock& vectors, std::span<const std::int64_t> ids, const Lookup& lookup, int threads,
@@ -77,6 +79,7 @@ void HnswIndex::insert(const VectorBlock& vectors, std::span<const std::int64_t>
   const Before before{state_->table.slots(), state_->graph.upper().size(), state_->graph.entry()};
   const std::vector<Slot> fresh = append_rows(vectors);
   std::vector<Slot> leaders;
+  std::vector<std::uint32_t> homes;
   Journal journal;
   try {
     if (state_->codes && state_->codes->wants_training()) retrain(fresh, threads);
@@ -86,6 +89,7 @@ void HnswIndex::insert(const VectorBlock& vectors, std::span<const std::int64_t>
       if (leaders[i] == kNoSlot) nodes.push_back({fresh[i], ids[i]});
     }
     link(std::move(nodes), threads, progress, journal);
+    if (state_->filter_lists) homes = state_->filter_lists->homes_for(fresh, threads);
     std::lock_guard writing(lock_);
     write_attributes(fresh, lookup);
   } catch (...) {
@@ -131,6 +135,7 @@ void HnswIndex::insert(const VectorBlock& vectors, std::span<const std::int64_t>
     for (auto& [name, index] : state.filter_indexes) {
       for (const std::int64_t id : ids) note_change(*index, state.table.find(id));
     }
+    enlist(ids, homes);
   }
   maintain(ids.size(), threads);
 }
@@ -239,12 +244,17 @@ void HnswIndex::unlink(std::span<const Slot> fresh, const Before& before, const 
 // Under lock_. The slot of an item that leads twins passes to one of them: the graph keeps its node.
 void HnswIndex::drop_item(Slot slot) {
   HnswState& state = *state_;
+  const auto unlist = [&](Slot empty) {
+    if (state.filter_lists) state.filter_lists->leave_lists(empty);
+  };
   state.table.hide(slot);
+  if (!state.twins.leads(slot)) unlist(slot);
   if (state.twins.is_twin(slot)) {
     state.twins.remove(slot);
     state.table.release(slot);
   } else if (state.twins.leads(slot)) {
     const Slot heir = state.twins.of(slot).back();
+    unlist(heir);
     state.twins.remove(heir);
     state.table.move_item(heir, slot);
     state.table.release(heir);

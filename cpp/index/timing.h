@@ -6,6 +6,9 @@
 #include <vector>
 
 #include "codec/space.h"
+#include "core/bitset.h"
+#include "core/random.h"
+#include "filter/plan.h"
 #include "graph/beam_search.h"
 
 /// What parts of a search take on this machine and the index at hand, for planners.
@@ -22,6 +25,35 @@ inline double median(std::vector<double>& times) {
   const auto middle = times.begin() + static_cast<std::ptrdiff_t>(times.size() / 2);
   std::nth_element(times.begin(), middle, times.end());
   return *middle;
+}
+
+/// Runs of one kind, for Course::fitted().
+class RunTimer {
+ public:
+  /// Counts the hops of `run` in s.cost.
+  template <class Body>
+  void time(Scratch& s, Body&& body) {
+    s.cost = SearchCost();
+    const Clock::time_point begin = Clock::now();
+    body();
+    times_.push_back(nanoseconds_since(begin));
+    steps_ += static_cast<double>(s.cost.hops);
+  }
+  Course::Run run() { return {median(times_), steps_ / static_cast<double>(times_.size())}; }
+
+ private:
+  std::vector<double> times_;
+  double steps_ = 0;
+};
+
+/// About one in sixteen of some bits, drawn at random.
+inline Bitset a_sixteenth(const Bitset& bits) {
+  Bitset some = bits.copy();
+  some.edit_words([](std::size_t w, std::uint64_t word) {
+    for (std::uint64_t draw = 0; draw < 4; ++draw) word &= random64(draw, 8, w);
+    return word;
+  });
+  return some;
 }
 
 struct ScanTimes {

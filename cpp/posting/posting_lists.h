@@ -7,6 +7,7 @@
 #include <span>
 #include <vector>
 
+#include "core/bitset.h"
 #include "core/buffer.h"
 #include "core/prefetch.h"
 #include "core/types.h"
@@ -18,22 +19,32 @@ namespace annlib {
 constexpr std::uint32_t kNoList = 0xFFFFFFFFu;
 
 /// Calls take(place, slot, estimate) for those of `size` codes, in blocks from `block` on, each `stride` bytes with its
-/// slots at the end, that may be nearer than `bound`, which take() may lower. before() is called ahead of each.
+/// slots at the end, that may be nearer than `bound`, which take() may lower. before() is called ahead of each. With
+/// `passing`, only for slots in it, and blocks without such are not looked at; all slots are below its size then.
+/// Returns how many of the codes are of slots that pass.
 template <class Before, class Take>
-void scan_blocks(const std::byte* block, std::uint32_t size, std::size_t stride, const simd::BlockQuery& query,
-                 float distance, const float& bound, simd::ScanBlock scan_block, Before&& before, Take&& take) {
+std::size_t scan_blocks(const std::byte* block, std::uint32_t size, std::size_t stride, const simd::BlockQuery& query,
+                        float distance, const float& bound, const Bitset* passing, const simd::Kernels& kernels,
+                        Before&& before, Take&& take) {
+  std::size_t passed = passing == nullptr ? size : 0;
   for (std::uint32_t first = 0; first < size; first += simd::kBlockRows, block += stride) {
     before();
-    alignas(64) float estimates[simd::kBlockRows];
-    const std::uint32_t left = size - first;
-    std::uint32_t near = scan_block(query, block, distance, 1.0f, bound, estimates);
-    if (left < simd::kBlockRows) near &= (std::uint32_t{1} << left) - 1;
     const auto* slots = reinterpret_cast<const Slot*>(block + stride) - simd::kBlockRows;
+    const std::uint32_t left = size - first;
+    std::uint32_t near = left < simd::kBlockRows ? (std::uint32_t{1} << left) - 1 : ~std::uint32_t{0};
+    if (passing != nullptr) {
+      near &= kernels.test_bits(passing->words().data(), slots);
+      if (near == 0) continue;
+      passed += bit_count(near);
+    }
+    alignas(64) float estimates[simd::kBlockRows];
+    near &= kernels.scan_block(query, block, distance, 1.0f, bound, estimates);
     for (; near != 0; near &= near - 1) {
       const auto i = static_cast<std::uint32_t>(std::countr_zero(near));
       take(first + i, slots[i], estimates[i]);
     }
   }
+  return passed;
 }
 
 /// Posting lists: around each centroid the slots of the vectors that belong to it, and one bit a dimension of where
@@ -78,11 +89,11 @@ class PostingLists {
   float width(std::uint32_t list) const { return lists_[list].width; }
 
   /// Calls take(slot, estimate) for what may be nearer than `bound`, which take() may lower. `distance` is the query's
-  /// from the centroid, in the metric's own unit (under cosine half the squared one). Returns how many were looked at.
-  /// Meanwhile `next` is asked for, the list to be scanned after this one, or kNoList.
+  /// from the centroid, in the metric's own unit (under cosine half the squared one). Returns how many pass. Meanwhile
+  /// `next` is asked for, the list to be scanned after this one, or kNoList. `passing` as in scan_blocks().
   template <class Take>
   std::size_t scan(std::uint32_t list, std::uint32_t next, const simd::BlockQuery& query, float distance,
-                   const float& bound, simd::ScanBlock scan_block, Take&& take) const {
+                   const float& bound, const Bitset* passing, const simd::Kernels& kernels, Take&& take) const {
     const List& one = lists_[list];
     const std::byte* block = blocks_.data() + one.begin;
     const std::byte* ahead = nullptr;
@@ -94,11 +105,11 @@ class PostingLists {
     const auto ask = [&](std::size_t n) __attribute__((always_inline)) {
       for (n = std::min(n, blocks_ahead); n > 0; --n, --blocks_ahead, ahead += stride()) prefetch(ahead, stride());
     };
-    scan_blocks(
-        block, one.size, stride(), query, distance, bound, scan_block, [&] { ask(1); },
+    const std::size_t passed = scan_blocks(
+        block, one.size, stride(), query, distance, bound, passing, kernels, [&] { ask(1); },
         [&](std::uint32_t, Slot slot, float estimate) { take(slot, estimate); });
     ask(blocks_ahead);
-    return one.size;
+    return passed;
   }
 
   std::size_t memory_bytes() const;

@@ -137,6 +137,18 @@ struct Lookup {
     store(second, second_high, out + 16);
   }
 
+  static constexpr std::size_t tested = 8;
+  static std::uint32_t bits(const std::uint64_t* words, const std::uint32_t* numbers) {
+    const __m256i n = load256(numbers), ones = _mm256_set1_epi32(-1);
+    const __m256i real = _mm256_xor_si256(_mm256_cmpeq_epi32(n, ones), ones);
+    const __m256i halves = _mm256_mask_i32gather_epi32(_mm256_setzero_si256(), reinterpret_cast<const int*>(words),
+                                                       _mm256_srli_epi32(n, 5), real, 4);
+    // The bit that is asked for comes to the top, where movemask looks.
+    const __m256i top =
+        _mm256_sllv_epi32(halves, _mm256_sub_epi32(_mm256_set1_epi32(31), _mm256_and_si256(n, _mm256_set1_epi32(31))));
+    return static_cast<std::uint32_t>(_mm256_movemask_ps(_mm256_castsi256_ps(top)));
+  }
+
  private:
   static void store(__m256i low, __m256i high, std::uint16_t* out) {
     const __m128i even = add_halves(_mm256_sub_epi16(low, _mm256_slli_epi16(high, 8))), odd = add_halves(high);

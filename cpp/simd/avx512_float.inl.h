@@ -101,6 +101,15 @@ struct Lookup {
     store(second, second_high, out + 16);
   }
 
+  static constexpr std::size_t tested = 16;
+  static std::uint32_t bits(const std::uint64_t* words, const std::uint32_t* numbers) {
+    const __m512i n = _mm512_loadu_si512(numbers);
+    const __mmask16 real = _mm512_cmpneq_epi32_mask(n, _mm512_set1_epi32(-1));
+    const __m512i halves = _mm512_mask_i32gather_epi32(_mm512_setzero_si512(), real, _mm512_srli_epi32(n, 5), words, 4);
+    const __m512i bit = _mm512_sllv_epi32(_mm512_set1_epi32(1), _mm512_and_si512(n, _mm512_set1_epi32(31)));
+    return _mm512_test_epi32_mask(halves, bit);
+  }
+
  private:
   static void store(__m512i low, __m512i high, std::uint16_t* out) {
     const __m128i even = add_quarters(_mm512_sub_epi16(low, _mm512_slli_epi16(high, 8))), odd = add_quarters(high);

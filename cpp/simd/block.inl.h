@@ -2,6 +2,7 @@
 /// hold here; besides, a set defines
 ///
 ///   Lookup::sums(codes, tables, n, out)  for a block's 32 neighbours the sums of their entries in n <= 256 tables
+///   Lookup::bits(words, numbers)         test_bits for the first `Lookup::tested` numbers
 
 /// So many entries of at most 255 fit the 16 bits in which Lookup::sums() adds.
 constexpr std::size_t kTablesAtOnce = 256;
@@ -32,6 +33,12 @@ std::uint32_t scan_block(const BlockQuery& query, const std::byte* block, float 
     below |= Float::below(score, Float::broadcast(bound)) << i;
   }
   return below;
+}
+
+std::uint32_t test_bits(const std::uint64_t* words, const std::uint32_t* numbers) {
+  std::uint32_t set = 0;
+  for (std::size_t i = 0; i < kBlockRows; i += Lookup::tested) set |= Lookup::bits(words, numbers + i) << i;
+  return set;
 }
 
 SignSums sign_codes(const float* r, const float* c, std::size_t n, std::uint8_t* codes) {

@@ -190,6 +190,7 @@ constexpr Kernels make_kernels(Isa isa, const char* name) {
           .first_nonfinite_half = first_nonfinite_half,
           .fht = fht,
           .scan_block = scan_block,
+          .test_bits = test_bits,
           .sign_codes = sign_codes,
           .sign_tables = sign_tables,
           .crc32c = crc32c};

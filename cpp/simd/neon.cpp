@@ -123,6 +123,12 @@ struct Lookup {
     }
     for (std::size_t i = 0; i < 4; ++i) vst1q_u16(out + 8 * i, sum[i]);
   }
+
+  // There is no gather.
+  static constexpr std::size_t tested = kBlockRows;
+  static std::uint32_t bits(const std::uint64_t* words, const std::uint32_t* numbers) {
+    return kScalarKernels.test_bits(words, numbers);
+  }
 };
 
 /// Spelled in assembly because the two compilers name the extension differently in target attributes.

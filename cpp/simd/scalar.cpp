@@ -274,6 +274,15 @@ std::uint32_t scan_block(const BlockQuery& query, const std::byte* block, float 
   return below;
 }
 
+std::uint32_t test_bits(const std::uint64_t* words, const std::uint32_t* numbers) {
+  std::uint32_t set = 0;
+  for (std::size_t i = 0; i < kBlockRows; ++i) {
+    if (numbers[i] == ~0u) continue;
+    set |= static_cast<std::uint32_t>(words[numbers[i] / 64] >> numbers[i] % 64 & 1) << i;
+  }
+  return set;
+}
+
 SignSums sign_codes(const float* r, const float* c, std::size_t n, std::uint8_t* codes) {
   double magnitude = 0, other = 0;
   std::fill_n(codes, n / 4, std::uint8_t{0});
@@ -353,6 +362,7 @@ constinit const Kernels kScalarKernels{
     .first_nonfinite_half = first_nonfinite_half,
     .fht = fht,
     .scan_block = scan_block,
+    .test_bits = test_bits,
     .sign_codes = sign_codes,
     .sign_tables = sign_tables,
     .crc32c = crc32c,

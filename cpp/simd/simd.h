@@ -130,6 +130,8 @@ struct Kernels {
   /// multiplies by 2^log2n. The same bits from every set.
   void (*fht)(float* x, std::size_t log2n);
   ScanBlock scan_block;
+  /// Bit i tells whether bit numbers[i] of `words` is set, for i < kBlockRows; of the number ~0u none is.
+  std::uint32_t (*test_bits)(const std::uint64_t* words, const std::uint32_t* numbers);
   /// The signs of r as codes of four dimensions each, bit k set where r[4i + k] is not negative; n is a multiple of 16.
   SignSums (*sign_codes)(const float* r, const float* c, std::size_t n, std::uint8_t* codes);
   /// The tables of a BlockQuery over n levels, a multiple of 4: entry j of table t is the sum of those of its four

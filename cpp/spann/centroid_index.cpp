@@ -148,12 +148,11 @@ void CentroidIndex::search(const PostingLists& lists, const float* row, const si
   s.need(groups_.count());
   exact(groups_, row).score_range(0, groups_.count(), s.distances.data());
   s.lists.reset(more);
-  const simd::ScanBlock scan_block = simd::kernels().scan_block;
   float bound = std::numeric_limits<float>::infinity();
   for (std::uint32_t g = 0; g < groups_.count(); ++g) {
     const std::uint32_t next = g + 1 < groups_.count() ? g + 1 : kNoList;
     s.cost.estimates +=
-        groups_.scan(g, next, tables, s.distances[g], bound, scan_block, [&](Slot list, float estimate) {
+        groups_.scan(g, next, tables, s.distances[g], bound, nullptr, simd::kernels(), [&](Slot list, float estimate) {
           s.lists.push(Candidate(estimate, list));
           if (s.lists.full()) bound = s.lists.bound().distance();
         });

@@ -15,8 +15,6 @@ namespace {
 constexpr std::size_t kRowsPerLock = 1024;
 // Arrival numbers are dealt out anew before they run out.
 constexpr std::uint32_t kLastArrival = 0xFFFFFF00u;
-// Lists may be so many times as long as they are wanted, or a part of that, before something is done about it.
-constexpr std::size_t kLongest = 3, kShortest = 8;
 
 }  // namespace
 
@@ -48,11 +46,13 @@ void SpannIndex::rebuild_with(const VectorBlock& vectors, std::span<const std::i
 void SpannIndex::insert(const VectorBlock& vectors, std::span<const std::int64_t> ids, const Lookup& lookup,
                         int threads, const Progress& progress) {
   Table& table = state_->table;
+  Postings& postings = state_->postings;
+  const std::size_t replicas = postings.replicas;
   const std::size_t replaced =
       ids.size() - static_cast<std::size_t>(std::count(lookup.old.begin(), lookup.old.end(), kNoSlot));
   const bool few_numbers = table.next_arrival() > kLastArrival - static_cast<std::uint32_t>(ids.size());
   const std::size_t stay = table.live() - replaced;
-  if (few_numbers || ids.size() >= stay || stay + ids.size() >= 2 * state_->clustered) {
+  if (few_numbers || ids.size() >= stay || stay + ids.size() >= 2 * postings.clustered) {
     rebuild_with(vectors, ids, lookup, threads, progress);
     return;
   }
@@ -67,9 +67,9 @@ void SpannIndex::insert(const VectorBlock& vectors, std::span<const std::int64_t
         std::lock_guard writing(lock_);
         if (first == 0) table.reserve(slots + vectors.count);
         for (std::size_t i = first; i < last; ++i) fresh.push_back(table.append(vectors.row(i)));
-        state_->homes.resize(table.slots() * state_->replicas, kNoList);
+        postings.homes.resize(table.slots() * replicas, kNoList);
       }
-      const auto chosen = state_->homes_for(std::span(fresh).subspan(first, last - first), threads);
+      const auto chosen = postings.homes_for(std::span(fresh).subspan(first, last - first), threads);
       homes.insert(homes.end(), chosen.begin(), chosen.end());
       if (progress) progress(last, vectors.count);
     }
@@ -78,14 +78,13 @@ void SpannIndex::insert(const VectorBlock& vectors, std::span<const std::int64_t
   } catch (...) {  // no list was changed yet
     std::lock_guard writing(lock_);
     table.take_back(fresh, slots);
-    state_->homes.resize(table.slots() * state_->replicas);
+    postings.homes.resize(table.slots() * replicas);
     throw;
   }
   for (std::size_t first = 0; first < fresh.size(); first += kRowsPerLock) {
     const std::size_t n = std::min(kRowsPerLock, fresh.size() - first);
     std::lock_guard writing(lock_);
-    state_->settle(std::span(fresh).subspan(first, n),
-                   std::span(homes).subspan(first * state_->replicas, n * state_->replicas));
+    postings.settle(std::span(fresh).subspan(first, n), std::span(homes).subspan(first * replicas, n * replicas));
   }
   {
     std::lock_guard writing(lock_);
@@ -100,7 +99,7 @@ void SpannIndex::insert(const VectorBlock& vectors, std::span<const std::int64_t
 }
 
 void SpannIndex::take_out(Slot slot) {
-  state_->leave_lists(slot);
+  state_->postings.leave_lists(slot);
   state_->table.hide(slot);
   state_->table.release(slot);
 }
@@ -118,26 +117,12 @@ void SpannIndex::erase(std::span<const Slot> slots, int threads) {
 void SpannIndex::maintain(std::size_t changes, int threads) {
   changes_ += changes;
   if (changes_ * 2 > state_->table.live()) return rebuild(threads, {});
-  const std::size_t longest = kLongest * params_.list_size * params_.replicas;
-  const std::size_t shortest = params_.list_size * params_.replicas / kShortest;
-  for (std::uint32_t list = 0; list < state_->lists.count(); ++list) {  // those that come of a split too
-    const std::size_t size = state_->lists.size(list);
-    if (state_->lists.overfull(list, longest)) {
-      state_->split(list, threads, lock_);
-    } else if (size > 0 && size < shortest && state_->centroids.count() > 1) {
-      std::lock_guard writing(lock_);
-      state_->dissolve(list, threads);
-    }
-  }
-  if (state_->lists.wasted_bytes() * 2 > state_->lists.memory_bytes()) {
-    std::lock_guard writing(lock_);
-    state_->lists.compact();
-  }
+  state_->postings.maintain(threads, lock_);
 }
 
 SpannIndex::Counts SpannIndex::counts() const {
   std::shared_lock reading(lock_);
-  const PostingLists& lists = state_->lists;
+  const PostingLists& lists = state_->postings.lists;
   Counts counts;
   std::vector<std::size_t> sizes;
   for (std::uint32_t l = 0; l < lists.count(); ++l) sizes.push_back(lists.size(l));
@@ -150,7 +135,7 @@ SpannIndex::Counts SpannIndex::counts() const {
     counts.median = static_cast<double>(sizes[sizes.size() / 2]);
   }
   counts.list_bytes = lists.memory_bytes();
-  counts.centroid_bytes = state_->centroids.memory_bytes();
+  counts.centroid_bytes = state_->postings.centroids.memory_bytes();
   return counts;
 }
 

@@ -1,36 +1,70 @@
 #include "filter/plan.h"
 
+#include <cmath>
+
 #include "tests/check.h"
 
 using namespace annlib;
 
 namespace {
 
-constexpr PlanCosts kCosts{400, 20};
-constexpr std::size_t kLive = 1'000'000;
+// 32 steps of 400 ns where all passes, and a scan of 20 ns an item.
+constexpr Course kCourse{0, 400, 32};
+constexpr double kLive = 1'000'000, kMatch = 20;
+
+Planner among(double matches) { return {kCourse, matches / kLive, kMatch * matches}; }
 
 }  // namespace
 
 TEST(planner_scans_few_and_walks_among_many) {
-  CHECK(!Planner(kCosts, kLive, 10, 32).begins_with_walk());
-  CHECK(!Planner(kCosts, kLive, 1'000, 32).begins_with_walk());
-  CHECK(Planner(kCosts, kLive, 500'000, 32).begins_with_walk());
-  CHECK(Planner(kCosts, kLive, kLive, 32).begins_with_walk());
+  CHECK(!among(10).begins());
+  CHECK(!among(1'000).begins());
+  CHECK(among(500'000).begins());
+  CHECK(among(kLive).begins());
 }
 
-TEST(planner_tries_a_walk_where_it_costs_next_to_nothing) {
-  // A walk of 32 / 0.01 hops costs 1.28 ms, the scan 0.2 ms, the trial 8 us.
-  const Planner planner(kCosts, kLive, 10'000, 32);
-  CHECK(planner.walk_cost() > planner.scan_cost());
-  CHECK(planner.begins_with_walk());
+TEST(planner_tries_a_course_where_it_costs_next_to_nothing) {
+  // 32 / 0.01 steps cost 1.28 ms, the scan 0.2 ms, the trial 3.2 us.
+  const Planner planner = among(10'000);
+  CHECK(planner.cost() > kMatch * 10'000);
+  CHECK(!planner.wins());
+  CHECK(planner.begins());
+  CHECK_EQ(planner.seen(), 1.0);
   CHECK(planner.goes_on(32, 16));  // most of what lies here passes
   CHECK(!planner.goes_on(32, 0));  // nothing does
-  CHECK(planner.goes_on(7, 0));    // not known yet
+  CHECK(planner.seen() < 0.01);
+  CHECK(planner.goes_on(7, 0));  // not known yet
+  // Not where even the trial is too long, or what comes before it.
+  CHECK(!Planner(kCourse, 0.01, 20'000).begins());
+  CHECK(!Planner({30'000, 400, 32}, 0.01, 200'000).begins());
+  CHECK(Planner({20'000, 400, 32}, 0.01, 200'000).begins());
 }
 
-TEST(planner_gives_a_walk_up_at_twice_the_scan) {
-  const Planner planner(kCosts, kLive, 100'000, 32);  // the scan: 2 ms, or 5,000 hops
+TEST(planner_gives_a_course_up_at_twice_all_else) {
+  const Planner planner = among(100'000);  // the scan: 2 ms, or 5,000 steps
   CHECK(planner.goes_on(4'992, 31));
   CHECK(!planner.goes_on(10'016, 31));
   CHECK(planner.goes_on(64, 32));  // all that is wanted is there
+}
+
+TEST(course_takes_more_steps_where_less_passes_up_to_all_there_are) {
+  const Course course{1'000, 10, 8, 0.5, 40};
+  CHECK_NEAR(course.cost(1), 1'080, 1e-9);
+  CHECK_NEAR(course.steps_for(1.0 / 16), 32, 1e-9);
+  CHECK_NEAR(course.steps_for(1e-6), 40, 1e-9);
+}
+
+TEST(course_is_fitted_to_what_runs_took) {
+  // 500 ns and then 10 a step, 20 where a sixteenth passes.
+  const Course course = Course::fitted({520, 2}, {580, 8}, {500 + 20 * 64, 64}, 1.0 / 16);
+  CHECK_NEAR(course.start, 500, 1e-9);
+  CHECK_NEAR(course.step, 20, 1e-9);
+  CHECK_NEAR(course.first, 10, 1e-9);
+  CHECK_NEAR(course.steps, 8, 1e-9);
+  CHECK_NEAR(course.falling, 0.75, 1e-9);
+  // Of nothing, or of times that noise has turned round, nothing comes that is no number.
+  for (const Course& odd : {Course::fitted({}, {}, {}, 0.5), Course::fitted({900, 9}, {100, 3}, {50, 1}, 0.5)}) {
+    CHECK(std::isfinite(odd.cost(0.01)) && odd.cost(0.01) >= 0);
+    CHECK(odd.falling >= 0 && odd.falling <= 1);
+  }
 }

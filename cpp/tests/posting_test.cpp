@@ -41,7 +41,7 @@ std::vector<NearCentroid> nearest_lists(const Array<float>& centroids, const flo
 std::vector<std::pair<Slot, float>> scanned(const PostingLists& lists, std::uint32_t list,
                                             const simd::BlockQuery& query, float distance, float bound) {
   std::vector<std::pair<Slot, float>> found;
-  lists.scan(list, kNoList, query, distance, bound, simd::kernels().scan_block,
+  lists.scan(list, kNoList, query, distance, bound, nullptr, simd::kernels(),
              [&](Slot slot, float estimate) { found.emplace_back(slot, estimate); });
   std::sort(found.begin(), found.end());
   return found;

@@ -54,6 +54,25 @@ TEST(scan_block_agrees_with_reference) {
   }
 }
 
+TEST(test_bits_agrees_with_reference) {
+  std::mt19937 random(5);
+  for (const Kernels* set : available_kernels()) {
+    for (std::size_t words = 1; words <= 40; words += words < 4 ? 1 : 12) {
+      Guarded<std::uint64_t> bits(words);
+      for (std::uint64_t& word : bits) word = std::uint64_t{random()} << 32 | random();
+      Guarded<std::uint32_t> numbers(kBlockRows);
+      for (std::uint32_t& n : numbers)
+        n = random() % 5 == 0 ? ~0u : static_cast<std::uint32_t>(random() % (64 * words));
+      const std::uint32_t found = set->test_bits(bits.data(), numbers.data());
+      CHECK_EQ(found, reference().test_bits(bits.data(), numbers.data()), set->name, " words ", words);
+      for (std::size_t i = 0; i < kBlockRows; ++i) {
+        const bool expected = numbers[i] != ~0u && (bits[numbers[i] / 64] >> numbers[i] % 64 & 1) != 0;
+        CHECK_EQ((found >> i & 1) != 0, expected, set->name, " words ", words, " at ", i);
+      }
+    }
+  }
+}
+
 TEST(sign_codes_agree_with_reference) {
   std::mt19937 random(2);
   std::normal_distribution<float> normal;

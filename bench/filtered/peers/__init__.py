@@ -44,7 +44,7 @@ def _entry(module: str, cls: str, requires: str, **fixed: str) -> Entry:
 
 def _annlib() -> FilteredPeer:
     at_recall = {"recall": TARGET}
-    forced = {f"annlib {plan}": Line([{"plan": plan, **at_recall}]) for plan in ("walk", "scan", "exact")}
+    forced = {f"annlib {plan}": Line([{"plan": plan, **at_recall}]) for plan in ("walk", "lists", "scan", "exact")}
     lines = {"annlib": Line([at_recall]), "annlib by ef": Line(grid(ef_search=_EFFORTS)), **forced}
     batch = {"annlib, one call": Line([at_recall], "batch"), "annlib, a call a query": Line([at_recall])}
     return FilteredPeer(_entry("annlib", "FilteredAnnlib", "annlib"), _HNSW, lines, batch)
@@ -56,7 +56,7 @@ def select(names: Iterable[str]) -> tuple[list[str], list[str]]:
 
 
 #: The line of annlib's own choice, those of a forced plan, and all that are annlib's.
-OWN, FORCED = "annlib", ("annlib walk", "annlib scan", "annlib exact")
+OWN, FORCED = "annlib", ("annlib walk", "annlib lists", "annlib scan", "annlib exact")
 ALL_OWN = (OWN, "annlib by ef", *FORCED)
 
 FILTERED: Mapping[str, FilteredPeer] = {

@@ -57,6 +57,8 @@ class FilteredAnnlib(AnnlibHNSW, Filtered):
 
     def set_search(self, **params: Any) -> None:
         self._effort = params
+        if params.get("plan") == "lists" and not self._index.stats()["filter_list_bytes"]:
+            self._effort = {**params, "plan": "scan"}  # an index of few items has none
 
     def search_where(self, query: Array, k: int, predicate: Predicate) -> Array:
         found = self._index.search(query, k, filter=expression(predicate), threads=1, **self._effort)

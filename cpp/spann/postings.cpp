@@ -1,12 +1,10 @@
+#include "spann/postings.h"
+
 #include <algorithm>
-#include <array>
-#include <cmath>
-#include <limits>
 #include <mutex>
 #include <utility>
 
 #include "core/parallel.h"
-#include "spann/spann_index.h"
 #include "table/vectors.h"
 
 namespace annlib {
@@ -15,20 +13,16 @@ namespace {
 // Lists around one that was split whose vectors may lie nearer to its parts.
 constexpr std::size_t kNeighbours = 8;
 constexpr std::size_t kGrain = 64;
-// Vectors from which reaches and errors are learnt, as queries, and the lists and neighbours looked at for each.
-constexpr std::size_t kLearnt = 256, kLearntLists = 64, kLearntNeighbours = 10;
+// Lists may be so many times as long as they are wanted, or a part of that, before something is done about it.
+constexpr std::size_t kLongest = 3, kShortest = 8;
 
 }  // namespace
 
-SpannState::SpannState(const SpannParams& params)
-    : table(params.dim, params.dtype, params.metric), replicas(params.replicas), seed(params.seed) {}
-
-std::size_t SpannState::memory_bytes() const {
-  return lists.memory_bytes() + homes.bytes().size() + centroids.memory_bytes();
-}
+Postings::Postings(const Table& table, std::uint32_t list_size, std::uint32_t replicas, std::uint64_t seed)
+    : table(table), list_size(list_size), replicas(replicas), seed(seed) {}
 
 // By squared distance, whatever the metric: lists are what lies together.
-void SpannState::near_lists(const float* row, std::size_t n, Scratch& s, std::vector<NearCentroid>& near) const {
+void Postings::near_lists(const float* row, std::size_t n, Scratch& s, std::vector<NearCentroid>& near) const {
   if (table.metric() == Metric::ip) {
     near.clear();
     s.need(lists.count());
@@ -44,7 +38,7 @@ void SpannState::near_lists(const float* row, std::size_t n, Scratch& s, std::ve
   centroids.search_squared(lists, row, n, s, near);
 }
 
-std::vector<std::uint32_t> SpannState::homes_for(std::span<const Slot> slots, int threads) const {
+std::vector<std::uint32_t> Postings::homes_for(std::span<const Slot> slots, int threads) const {
   std::vector<std::uint32_t> homes(slots.size() * replicas);
   parallel_for(slots.size(), kGrain, threads, [&](std::size_t begin, std::size_t end, int) {
     Scratch s;
@@ -59,7 +53,8 @@ std::vector<std::uint32_t> SpannState::homes_for(std::span<const Slot> slots, in
   return homes;
 }
 
-void SpannState::settle(std::span<const Slot> slots, std::span<const std::uint32_t> chosen) {
+void Postings::settle(std::span<const Slot> slots, std::span<const std::uint32_t> chosen) {
+  homes.resize(table.slots() * replicas, kNoList);
   std::vector<std::pair<std::uint32_t, Slot>> moves;
   for (std::size_t i = 0; i < slots.size(); ++i) {
     const auto wanted = chosen.subspan(i * replicas, replicas);
@@ -87,19 +82,19 @@ void SpannState::settle(std::span<const Slot> slots, std::span<const std::uint32
   }
 }
 
-void SpannState::leave(std::uint32_t list, Slot slot) {
+void Postings::leave(std::uint32_t list, Slot slot) {
   lists.remove(list, slot);
   if (lists.size(list) == 0) centroids.remove(list);
 }
 
-void SpannState::leave_lists(Slot slot) {
+void Postings::leave_lists(Slot slot) {
   for (std::uint32_t& home : homes_of(slot)) {
     if (home != kNoList) leave(home, slot);
     home = kNoList;
   }
 }
 
-void SpannState::dissolve(std::uint32_t list, int threads) {
+void Postings::dissolve(std::uint32_t list, int threads) {
   std::vector<Slot> members;
   lists.slots_of(list, members);
   centroids.remove(list);
@@ -109,7 +104,7 @@ void SpannState::dissolve(std::uint32_t list, int threads) {
   settle(members, homes_for(members, threads));
 }
 
-void SpannState::split(std::uint32_t list, int threads, FairSharedMutex& lock) {
+void Postings::split(std::uint32_t list, int threads, FairSharedMutex& lock) {
   const std::uint32_t dim = table.dim();
   std::vector<Slot> members;
   lists.slots_of(list, members);
@@ -163,81 +158,20 @@ void SpannState::split(std::uint32_t list, int threads, FairSharedMutex& lock) {
   }
 }
 
-float reach_of(std::span<const float> reach, double lists) {
-  const double at = std::clamp(std::log2(std::max(lists, 1.0)), 0.0, static_cast<double>(reach.size() - 1));
-  const auto low = static_cast<std::size_t>(at);
-  const std::size_t high = std::min(low + 1, reach.size() - 1);
-  const auto share = static_cast<float>(at - static_cast<double>(low));
-  return reach[low] + share * (reach[high] - reach[low]);
-}
-
-namespace {
-
-// Of vectors so long that distances are no numbers, everything is looked at.
-float finite(float x) { return std::isfinite(x) ? x : std::numeric_limits<float>::max(); }
-
-}  // namespace
-
-// From stored vectors, each as though it were not there: how far away the lists of their neighbours are, and how far
-// from the truth estimates.
-void SpannState::learn(int threads) {
-  const std::size_t n = table.slots(), queries = std::min(kLearnt, n);
-  const std::uint32_t dim = table.dim();
-  const bool product = table.metric() == Metric::ip;
-  const float part = lists.codes().part();
-  std::vector<std::array<float, kReaches>> reaches(queries);
-  std::vector<double> errors(queries, 0.0);
-  parallel_for(queries, 4, threads, [&](std::size_t begin, std::size_t end, int) {
-    Scratch s;
-    std::vector<float> row(dim), truth;
-    std::vector<Slot> slots;
-    std::vector<float> estimates;
-    for (std::size_t i = begin; i < end; ++i) {
-      const auto self = static_cast<Slot>(i * n / queries);
-      stored.load(self, row.data());
-      const QueryView query{row.data(), DType::f32, kNoSlot};
-      const Scan exact = stored.prepare(query, s.row);
-      const simd::BlockQuery tables = lists.codes().prepare(row.data(), s.tables);
-      centroids.search(lists, row.data(), tables, std::size_t{1} << (kReaches - 1), s);
-      s.visited.reset(n);
-      s.visited.insert(self);
-      s.nearest.reset(kLearntNeighbours);
-      const float length = std::sqrt(simd::kernels().norm2(row.data(), dim));
-      double sum = 0, count = 0;
-      for (std::size_t j = 0; j < std::min(kLearntLists, s.found.size()); ++j) {
-        const Candidate list = s.found[j];
-        slots.clear();
-        estimates.clear();
-        lists.scan(list.slot(), kNoList, tables, list.distance(), std::numeric_limits<float>::infinity(),
-                   simd::kernels().scan_block, [&](Slot slot, float estimate) {
-                     slots.push_back(slot);
-                     estimates.push_back(estimate);
-                   });
-        truth.resize(slots.size());
-        exact.score(slots.data(), slots.size(), truth.data());
-        const float unit =
-            lists.width(list.slot()) * (product ? length : std::sqrt(std::max(list.distance() / part, 0.0f)));
-        for (std::size_t m = 0; m < slots.size(); ++m) {
-          if (unit > 0) sum += std::pow((estimates[m] - truth[m]) / unit, 2.0), ++count;
-          if (s.visited.insert(slots[m])) s.nearest.push(Candidate(truth[m], slots[m]));
-        }
-      }
-      if (count > 0) errors[i] = sum / count;
-      const float kth = s.nearest.sorted().empty() ? 0.0f : s.nearest.sorted().back().distance();
-      for (std::size_t r = 0; r < kReaches; ++r) {
-        const float distance = s.found[std::min(std::size_t{1} << r, s.found.size()) - 1].distance();
-        reaches[i][r] = finite(product ? distance - kth : kth > 0 ? distance / kth : 1.0f);
-      }
+void Postings::maintain(int threads, FairSharedMutex& lock) {
+  const std::size_t longest = kLongest * list_size * replicas, shortest = std::size_t{list_size} * replicas / kShortest;
+  for (std::uint32_t list = 0; list < lists.count(); ++list) {  // those that come of a split too
+    const std::size_t size = lists.size(list);
+    if (lists.overfull(list, longest)) {
+      split(list, threads, lock);
+    } else if (size > 0 && size < shortest && centroids.count() > 1) {
+      std::lock_guard writing(lock);
+      dissolve(list, threads);
     }
-  });
-  double sum = 0;
-  for (double e : errors) sum += e;
-  error = finite(static_cast<float>(std::sqrt(sum / static_cast<double>(queries))));
-  reach.resize(kReaches);
-  for (std::size_t r = 0; r < kReaches; ++r) {
-    const auto middle = reaches.begin() + static_cast<std::ptrdiff_t>(queries / 2);
-    std::nth_element(reaches.begin(), middle, reaches.end(), [r](auto& a, auto& b) { return a[r] < b[r]; });
-    reach[r] = (*middle)[r];
+  }
+  if (lists.wasted_bytes() * 2 > lists.memory_bytes()) {
+    std::lock_guard writing(lock);
+    lists.compact();
   }
 }
 

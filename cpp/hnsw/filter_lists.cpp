@@ -1,0 +1,165 @@
+#include "hnsw/filter_lists.h"
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <bit>
+#include <cmath>
+#include <mutex>
+#include <new>
+#include <utility>
+
+#include "core/parallel.h"
+#include "core/random.h"
+#include "hnsw/hnsw_index.h"
+
+namespace annlib {
+namespace {
+
+// Among fewer a scan of what passes is as fast as lists are.
+constexpr std::size_t kListedFrom = 16384;
+// Stored vectors from which it is learnt how many lists do what a walk does, and for how many neighbours.
+constexpr std::size_t kLearnt = 256, kNearest = 10;
+// Lists are tried in powers of two below this.
+constexpr std::size_t kMostLists = 256;
+
+// Recall at efforts each twice the one before, of which what the one behind the last finds counts as the truth.
+template <std::size_t n>
+class Recalls {
+ public:
+  // search(effort) gives what is found for one query, nearest first.
+  template <class Search>
+  void count(std::size_t first, Search&& search) {
+    const std::vector<Candidate> truth = search(first << n);
+    if (truth.empty()) return;
+    wanted_ += truth.size();
+    for (std::size_t i = 0; i < n; ++i) {
+      const std::vector<Candidate> found = search(first << i);
+      hits_[i] += static_cast<std::size_t>(std::count_if(
+          found.begin(), found.end(), [&](Candidate c) { return c.distance() <= truth.back().distance(); }));
+    }
+  }
+  double recall(std::size_t i) const {
+    return static_cast<double>(hits_[i]) / static_cast<double>(std::max<std::size_t>(wanted_, 1));
+  }
+  // How often the first effort has to be doubled for a recall; n where it takes more than all of them.
+  double doublings_for(double wanted) const {
+    std::size_t i = 0;
+    while (i < n && recall(i) < wanted) ++i;
+    if (i == 0 || i == n) return static_cast<double>(i);
+    return static_cast<double>(i) - (recall(i) - wanted) / (recall(i) - recall(i - 1));
+  }
+
+ private:
+  std::array<std::atomic<std::size_t>, n> hits_{};
+  std::atomic<std::size_t> wanted_{0};
+};
+
+}  // namespace
+
+// Under lock_, for items that are there. Lists that memory does not suffice for are given up.
+void HnswIndex::enlist(std::span<const std::int64_t> ids, std::span<const std::uint32_t> homes) {
+  HnswState& state = *state_;
+  if (!state.filter_lists) return;
+  std::vector<Slot> slots;
+  try {
+    for (const std::int64_t id : ids) slots.push_back(state.table.find(id));
+    state.filter_lists->settle(slots, homes);
+  } catch (const std::bad_alloc&) {
+    state.filter_lists.reset();
+  }
+}
+
+// An index with attributes has lists, which are made anew when half of the items have changed.
+void HnswIndex::mend_filter_lists(std::size_t changes, int threads) {
+  const HnswState& state = *state_;
+  const std::size_t live = state.table.live();
+  const bool wanted =
+      make_lists_ != nullptr && !state.table.columns().empty() && !state.codes_alone && live >= kListedFrom;
+  changes_since_listed_ += changes;
+  if (wanted && state.filter_lists && changes_since_listed_ * 2 <= live) {
+    return state_->filter_lists->maintain(threads, lock_);
+  }
+  if (!wanted && !state.filter_lists) return;
+  std::unique_ptr<FilterLists> made;
+  std::vector<float> efforts;
+  if (wanted) {
+    std::vector<Slot> slots;
+    state.table.alive_bits().for_each([&](std::size_t slot) { slots.push_back(static_cast<Slot>(slot)); });
+    const auto key = [&](Slot slot) { return std::pair(params_.rank(state.table.id(slot)), state.table.id(slot)); };
+    std::sort(slots.begin(), slots.end(), [&](Slot a, Slot b) { return key(a) < key(b); });
+    made = make_lists_(state.table, params_.seed);
+    made->build(slots, threads);
+    efforts = learn_list_efforts(*made, threads);
+  }
+  changes_since_listed_ = 0;
+  std::lock_guard writing(lock_);
+  state_->filter_lists.swap(made);
+  state_->list_efforts.swap(efforts);
+}
+
+// With stored vectors as queries, each as though it were not there: the recall of walks through the graph, and how many
+// lists it takes for the same, among all items and among a quarter, drawn at random.
+std::vector<float> HnswIndex::learn_list_efforts(const FilterLists& lists, int threads) const {
+  constexpr std::size_t kWalks = HnswState::kEfforts, kProbes = std::bit_width(kMostLists) - 1;
+  const HnswState& state = *state_;
+  std::vector<Slot> queries;
+  for (std::uint64_t i = 0; i < 16 * kLearnt && queries.size() < kLearnt; ++i) {
+    const Slot slot = to_below(random64(3, 5, i), static_cast<std::uint32_t>(state.table.slots()));
+    if (!state.table.alive(slot)) continue;
+    // Walks need the others on their way down.
+    const Slot node = state.twins.node_of(slot);
+    if (state.graph.level(node) == 0 && node != state.graph.entry()) queries.push_back(slot);
+  }
+  Bitset quarter = state.table.alive_bits().copy();
+  quarter.edit_words([](std::size_t w, std::uint64_t word) { return word & random64(0, 9, w) & random64(1, 9, w); });
+  const Bitset* const passing[] = {nullptr, &quarter};
+  Recalls<kWalks> by_walks;
+  Recalls<kProbes> by_lists[2];
+  parallel_for(queries.size(), 4, threads, [&](std::size_t begin, std::size_t end, int) {
+    Scratch s;
+    std::vector<float> vector(dim_);
+    SearchRequest request;
+    request.k = kNearest;
+    request.plan = Plan::walk;
+    PlanReport report;
+    for (std::size_t i = begin; i < end; ++i) {
+      state.truth().load(queries[i], vector.data());
+      const QueryView query{vector.data(), DType::f32, queries[i]};
+      by_walks.count(HnswState::kFirstEffort, [&](std::size_t ef) {
+        request.ef = ef;
+        s.found.clear();
+        search_one(query, request, {nullptr, state.table.live(), nullptr}, 1, s, report);
+        return s.found;
+      });
+      for (std::size_t p : {0, 1}) {
+        by_lists[p].count(1, [&](std::size_t wanted) {
+          lists.probe(query, {kNearest, wanted, wanted, passing[p], queries[i]}, s);
+          return s.nearest.sorted();
+        });
+      }
+    }
+  });
+  std::vector<float> efforts;
+  for (const Recalls<kProbes>& probes : by_lists) {
+    for (std::size_t w = 0; w < kWalks; ++w) {
+      efforts.push_back(static_cast<float>(std::exp2(probes.doublings_for(by_walks.recall(w)))));
+    }
+  }
+  return efforts;
+}
+
+std::pair<std::size_t, std::size_t> HnswState::lists_for(std::size_t ef) const {
+  const double at = std::log2(static_cast<double>(ef) / static_cast<double>(kFirstEffort));
+  const double inside = std::clamp(at, 0.0, static_cast<double>(kEfforts - 1));
+  const auto low = static_cast<std::size_t>(inside);
+  const std::size_t high = std::min(low + 1, kEfforts - 1);
+  const auto between = [&](const float* efforts) {
+    const double lists = std::lerp(static_cast<double>(efforts[low]), static_cast<double>(efforts[high]),
+                                   inside - static_cast<double>(low));
+    return static_cast<std::size_t>(std::max(std::ceil(lists * std::exp2(at - inside)), 1.0));
+  };
+  return {between(list_efforts.data()), between(list_efforts.data() + kEfforts)};
+}
+
+}  // namespace annlib

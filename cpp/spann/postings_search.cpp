@@ -1,0 +1,155 @@
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <vector>
+
+#include "graph/code_walk.h"
+#include "index/timing.h"
+#include "spann/postings.h"
+
+namespace annlib {
+namespace {
+
+// Estimates wrong by more than so many times their typical error are given up.
+constexpr float kErrors = 2.0f;
+// Exact distances are computed after every so many lists, or when so many items wait for theirs: they tell what the
+// next ones must undercut.
+constexpr std::size_t kListsAtOnce = 4, kWaiting = 64;
+constexpr std::size_t kExactAtOnce = 8;
+// Lists that are looked for besides those that are wanted, and how many times as many when that was not enough.
+constexpr std::size_t kSpareLists = 16, kMoreLists = 4;
+
+}  // namespace
+
+float reach_of(std::span<const float> reach, double lists) {
+  const double at = std::clamp(std::log2(std::max(lists, 1.0)), 0.0, static_cast<double>(reach.size() - 1));
+  const auto low = static_cast<std::size_t>(at);
+  const std::size_t high = std::min(low + 1, reach.size() - 1);
+  const auto share = static_cast<float>(at - static_cast<double>(low));
+  return reach[low] + share * (reach[high] - reach[low]);
+}
+
+// The candidates in s.expanded, (least likely distance, slot), by their exact distances into s.nearest: as long as they
+// may be among the k nearest.
+void Postings::rank(const Scan& exact, std::size_t k, Scratch& s) const {
+  std::vector<Candidate>& waiting = s.expanded;
+  s.need(std::max(k, kExactAtOnce));
+  const auto score = [&](std::size_t begin, std::size_t n) {
+    for (std::size_t i = 0; i < n; ++i) s.slots[i] = waiting[begin + i].slot();
+    exact.score(s.slots.data(), n, s.distances.data());
+    for (std::size_t i = 0; i < n; ++i) s.nearest.push(Candidate(s.distances[i], s.slots[i]));
+    s.cost.reranked += n;
+    s.nearest.shrink();
+  };
+  std::size_t at = 0;
+  if (!s.nearest.full() && waiting.size() > k) {
+    std::nth_element(waiting.begin(), waiting.begin() + static_cast<std::ptrdiff_t>(k), waiting.end());
+    score(0, k);
+    at = k;
+  }
+  const auto far = [&](Candidate c) { return !(c.distance() < s.nearest.bound().distance()); };
+  waiting.erase(std::remove_if(waiting.begin() + static_cast<std::ptrdiff_t>(at), waiting.end(), far), waiting.end());
+  std::sort(waiting.begin() + static_cast<std::ptrdiff_t>(at), waiting.end());
+  while (at < waiting.size()) {
+    const std::size_t n = std::min(kExactAtOnce, waiting.size() - at);
+    if (far(waiting[at])) break;
+    score(at, n);
+    at += n;
+  }
+  waiting.clear();
+}
+
+// From about `wanted` lists, from fewer where what was found is near and from more where it is far.
+bool Postings::probe(const QueryView& query, const ProbeRequest& request, Scratch& s) const {
+  const std::size_t k = request.k, wanted = request.wanted;
+  const std::size_t count = centroids.count(), most = request.passing != nullptr ? count : std::min(count, 4 * wanted);
+  const bool product = table.metric() == Metric::ip;
+  const auto reach_for = [&](std::size_t n) {
+    return n < count ? reach_of(reach, static_cast<double>(n)) : std::numeric_limits<float>::max();
+  };
+  const std::size_t narrow = request.wanted_filtered;
+  const float wide_reach = reach_for(wanted), narrow_reach = reach_for(narrow);
+  const float part = lists.codes().part();
+  const Scan exact = stored.prepare(query, s.row);
+  const simd::Kernels& kernels = simd::kernels();
+  float* row = s.query.need_floats(table.dim());
+  lists.codes().load(query.data, query.dtype, row);
+  const simd::BlockQuery tables = lists.codes().prepare(row, s.tables);
+  const float length = product ? std::sqrt(kernels.norm2(row, table.dim())) : 0.0f;
+  // What rounding the query to 7 bits does: of lists far smaller than it is long, that is what errors come from.
+  const float rounding = tables.scale * std::sqrt(static_cast<float>(tables.count) / 12.0f);
+  const auto accept = [&](Slot slot) {
+    return request.left_out == kNoSlot || (slot != request.left_out && !table.same_vector(slot, request.left_out));
+  };
+  s.visited.reset(table.slots());
+  s.nearest.reset(k);
+  s.expanded.clear();
+  std::size_t at = 0, asked = 0;
+  double passed = 0, looked_at = 1;
+  while (at < most) {
+    asked = std::min(most, asked == 0 ? wanted + kSpareLists : kMoreLists * asked);
+    centroids.search(lists, row, tables, asked, s);
+    for (; at < s.found.size() && at < most; ++at) {
+      const std::uint32_t list = s.found[at].slot();
+      const float distance = s.found[at].distance();
+      const float kth = s.nearest.full() ? s.nearest.bound().distance() : std::numeric_limits<float>::infinity();
+      // The more of what lies here passes, the more lists it takes for the same recall, as with walks (LocalReach).
+      const float part_wide = request.passing != nullptr ? breadth(static_cast<float>(passed / looked_at)) : 1.0f;
+      const float limit = std::lerp(narrow_reach, wide_reach, part_wide);
+      // What is typical of the data need not be so around this query.
+      const float least = std::lerp(static_cast<float>(narrow), static_cast<float>(wanted), part_wide) / 2;
+      if (static_cast<float>(at) >= least && (product ? distance > kth + limit : distance > kth * limit)) {
+        return rank(exact, k, s), true;
+      }
+      const float compared = product ? length : std::sqrt(std::max(distance / part, 0.0f));
+      float margin = kErrors * lists.width(list) * (error * compared + rounding);
+      if (!std::isfinite(margin)) margin = std::numeric_limits<float>::max();
+      const std::uint32_t next = at + 1 < s.found.size() ? s.found[at + 1].slot() : kNoList;
+      const std::size_t passes = lists.scan(list, next, tables, distance, kth + margin, request.passing, kernels,
+                                            [&](Slot slot, float estimate) {
+                                              if (!s.visited.insert(slot) || !accept(slot)) return;
+                                              s.expanded.emplace_back(estimate - margin, slot);
+                                            });
+      passed += static_cast<double>(passes);
+      looked_at += static_cast<double>(lists.size(list));
+      s.cost.estimates += passes;
+      ++s.cost.hops;
+      if (s.expanded.size() > k && (at % kListsAtOnce == 0 || s.expanded.size() > kWaiting)) rank(exact, k, s);
+      const double steps = static_cast<double>(at + 1);
+      if (request.planner != nullptr && !request.planner->goes_on(at + 1, steps * passed / looked_at)) return false;
+    }
+    if (s.found.size() < asked) break;
+  }
+  rank(exact, k, s);
+  return true;
+}
+
+const Course& Postings::course() const {
+  std::call_once(measured_, [&] { course_ = measure(); });
+  return course_;
+}
+
+// From stored vectors, among all and among a sixteenth.
+Course Postings::measure() const {
+  constexpr std::size_t kQueries = 16, kWanted = 8, kNearest = 10;
+  constexpr double kShare = 1.0 / 16;
+  const Bitset some = a_sixteenth(table.alive_bits());
+  Scratch s;
+  RunTimer least, all, few;
+  std::vector<float> vector(table.dim());
+  // The first round warms up.
+  for (std::uint64_t i = 0; i < 2 * kQueries; ++i) {
+    if (i == kQueries) least = all = few = RunTimer();
+    stored.load(to_below(random64(0, 5, i), static_cast<std::uint32_t>(table.slots())), vector.data());
+    const QueryView query{vector.data(), DType::f32, kNoSlot};
+    least.time(s, [&] { probe(query, {kNearest, 1, 1}, s); });
+    all.time(s, [&] { probe(query, {kNearest, kWanted, kWanted}, s); });
+    few.time(s, [&] { probe(query, {kNearest, kWanted, kWanted, &some}, s); });
+  }
+  Course course = Course::fitted(least.run(), all.run(), few.run(), kShare);
+  course.steps /= kWanted;
+  course.most = static_cast<double>(centroids.count());
+  return course;
+}
+
+}  // namespace annlib
