@@ -98,10 +98,11 @@ class Calibrated(Index):
             return (self._default_effort(k),) * 2
         target = as_recall(recall, "recall") if recall is not None else self._target
         assert target is not None
-        if len(self) == 0:
+        size = len(self)
+        if size == 0:
             return (self._default_effort(k),) * 2
         calibration = self._calibrations.get(k)
-        if calibration is None or not calibration.fits(len(self)):
+        if calibration is None or not calibration.fits(size):
             _log.info("measuring what recall@%d needs on %r", k, self)
             enough = queries.ndim == 2 and len(queries) >= 100
             calibration = self.calibrate(queries if enough else None, k)
