@@ -106,7 +106,8 @@ class Calibrated(Index):
             _log.info("measuring what recall@%d needs on %r", k, self)
             enough = queries.ndim == 2 and len(queries) >= 100
             calibration = self.calibrate(queries if enough else None, k)
-        return max(calibration.ef_for(target), least), max(calibration.ef_for(target, filtered=True), least)
+        plain, filtered = calibration.efforts_for(target)
+        return max(plain, least), max(filtered, least)
 
 
 def as_recall(value: Any, what: str) -> float:

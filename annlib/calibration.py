@@ -57,6 +57,16 @@ class Calibration:
     distances: tuple[float, ...]
     filtered: tuple[float, ...] = ()
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_efforts", {})
+
+    def efforts_for(self, target: float) -> tuple[int, int]:
+        """`ef_for` without a filter and under one, looked up once: a search has no time to lose."""
+        known: dict[float, tuple[int, int]] = self.__dict__["_efforts"]
+        if target not in known:
+            known[target] = self.ef_for(target), self.ef_for(target, filtered=True)
+        return known[target]
+
     def fits(self, size: int) -> bool:
         """Whether the index is still much the same size."""
         return abs(size - self.size) * 5 <= self.size
