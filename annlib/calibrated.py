@@ -98,14 +98,16 @@ class Calibrated(Index):
             return (self._default_effort(k),) * 2
         target = as_recall(recall, "recall") if recall is not None else self._target
         assert target is not None
-        if len(self) == 0:
+        size = len(self)
+        if size == 0:
             return (self._default_effort(k),) * 2
         calibration = self._calibrations.get(k)
-        if calibration is None or not calibration.fits(len(self)):
+        if calibration is None or not calibration.fits(size):
             _log.info("measuring what recall@%d needs on %r", k, self)
             enough = queries.ndim == 2 and len(queries) >= 100
             calibration = self.calibrate(queries if enough else None, k)
-        return max(calibration.ef_for(target), least), max(calibration.ef_for(target, filtered=True), least)
+        plain, filtered = calibration.efforts_for(target)
+        return max(plain, least), max(filtered, least)
 
 
 def as_recall(value: Any, what: str) -> float:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+import math
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, TypeAlias
 
@@ -54,6 +57,16 @@ class Calibration:
     distances: tuple[float, ...]
     filtered: tuple[float, ...] = ()
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_efforts", {})
+
+    def efforts_for(self, target: float) -> tuple[int, int]:
+        """`ef_for` without a filter and under one, looked up once: a search has no time to lose."""
+        known: dict[float, tuple[int, int]] = self.__dict__["_efforts"]
+        if target not in known:
+            known[target] = self.ef_for(target), self.ef_for(target, filtered=True)
+        return known[target]
+
     def fits(self, size: int) -> bool:
         """Whether the index is still much the same size."""
         return abs(size - self.size) * 5 <= self.size
@@ -64,14 +77,11 @@ class Calibration:
         `filtered`: where a quarter of the items pass a filter.
         """
         recalls = self.filtered if filtered and self.filtered else self.recall
-        for i, recall in enumerate(recalls):
-            if recall < target:
-                continue
-            if i == 0:
-                return self.ef[0]
-            share = (target - recalls[i - 1]) / (recall - recalls[i - 1])
-            return int(np.ceil(self.ef[i - 1] + share * (self.ef[i] - self.ef[i - 1])))
-        return self.ef[-1]
+        i = bisect_left(recalls, target)
+        if i == 0 or i == len(recalls):
+            return self.ef[min(i, len(recalls) - 1)]
+        share = (target - recalls[i - 1]) / (recalls[i] - recalls[i - 1])
+        return math.ceil(self.ef[i - 1] + share * (self.ef[i] - self.ef[i - 1]))
 
     def as_dict(self) -> dict[str, Any]:
         """For a file."""
@@ -93,6 +103,7 @@ class Calibration:
             or len(made.filtered) not in (0, len(made.ef))
             or min(made.ef) < 1
             or max(made.ef) >= 2**31
+            or not all(_never_falls(column) for column in (made.ef, made.recall, made.filtered))
         ):
             raise ValueError("a calibration's columns do not fit together")
         return made
@@ -101,6 +112,10 @@ class Calibration:
         rows = zip(self.ef, self.recall, self.distances, strict=True)
         lines = [f"{ef:>9}  {recall:9.4f}  {distances:9.0f}" for ef, recall, distances in rows]
         return "\n".join([f"ef_search  recall@{self.k:<2}  distances", *lines])
+
+
+def _never_falls(column: Sequence[float]) -> bool:
+    return all(a <= b for a, b in itertools.pairwise(column))
 
 
 def measure(core: _Core, queries: NDArray[Any] | None, k: int, least: int, threads: int) -> Calibration:

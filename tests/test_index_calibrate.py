@@ -264,3 +264,5 @@ def test_calibrations_of_files_without_filters() -> None:
     assert annlib.calibration.Calibration.from_dict(new.as_dict()) == new
     with pytest.raises(ValueError, match="do not fit"):
         annlib.calibration.Calibration.from_dict(values | {"filtered": [0.9]})
+    with pytest.raises(ValueError, match="do not fit"):
+        annlib.calibration.Calibration.from_dict(values | {"recall": [0.9, 0.5]})

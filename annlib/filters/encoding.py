@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import re
 import struct
+from collections.abc import Callable
 from hashlib import blake2b
 from typing import Any
 
@@ -14,7 +15,12 @@ from numpy.typing import NDArray
 from ..ids import IntArray
 from .expression import All, AnyOf, Expression, Items, Leaf, Not, Operator
 
-_INT64 = range(-(1 << 63), 1 << 63)
+_PARTS = struct.Struct("<BI").pack
+_LEAF = struct.Struct("<BBiI").pack
+_LENGTH = struct.Struct("<I").pack
+_BOOLEAN = struct.Struct("<BB").pack
+_INTEGER = struct.Struct("<Bq").pack
+_REAL = struct.Struct("<Bd").pack
 _EPOCH = datetime.datetime(1970, 1, 1)
 _MICROSECOND = datetime.timedelta(microseconds=1)
 _ISO = re.compile(
@@ -23,10 +29,13 @@ _ISO = re.compile(
 
 
 def encode(expression: Expression) -> tuple[bytes | Items, ...]:
-    """The bytes of an expression, with its items where those of `encode_ids` or `encode_mask` are to stand.
+    """The bytes of an expression, with its items where those of `encode_ids` or `encode_mask` are to stand, which are
+    the index's. Kept with the expression.
 
     ValueError for what is no expression and for literals of no type that there is.
     """
+    if expression.encoded is not None:
+        return expression.encoded
     out = bytearray()
     items: list[tuple[int, Items]] = []
     try:
@@ -38,7 +47,8 @@ def encode(expression: Expression) -> tuple[bytes | Items, ...]:
     for position, listed in items:
         pieces += bytes(out[begin:position]), listed
         begin = position
-    return *pieces, bytes(out[begin:])
+    expression.encoded = *pieces, bytes(out[begin:])
+    return expression.encoded
 
 
 def encode_ids(keys: IntArray) -> bytes:
@@ -69,7 +79,7 @@ def _node(expression: Expression, out: bytearray, items: list[tuple[int, Items]]
         out.append(2)
         _node(expression.part, out, items)
     elif isinstance(expression, (All, AnyOf)):
-        out += struct.pack("<BI", 3 if isinstance(expression, All) else 4, len(expression.parts))
+        out += _PARTS(3 if isinstance(expression, All) else 4, len(expression.parts))
         for part in expression.parts:
             _node(part, out, items)
     else:
@@ -77,60 +87,68 @@ def _node(expression: Expression, out: bytearray, items: list[tuple[int, Items]]
 
 
 def _leaf(leaf: Leaf, out: bytearray) -> None:
-    values = [value for value in leaf.values if not _is_null(value)]
-    if len(values) < len(leaf.values):
+    # A search has no time to lose: types that need not be looked for are known beforehand.
+    literals = [_LITERALS.get(type(value), _literal)(value) for value in leaf.values]
+    if b"" in literals:
         if leaf.operator < Operator.IS_IN:
             raise ValueError(f"attribute {leaf.column!r} cannot be ordered against null: use is_null()")
+        literals = [literal for literal in literals if literal]
         null = Leaf(leaf.column, Operator.IS_NULL, (), leaf.position)
-        if not values:
+        if not literals:
             return _leaf(null, out)
-        out += struct.pack("<BI", 4, 2)
+        out += _PARTS(4, 2)
         _leaf(null, out)
-    out += struct.pack("<BBi", 5, leaf.operator, leaf.position)
-    _text(leaf.column, out)
-    out += struct.pack("<I", len(values))
-    for value in values:
-        _literal(value, out)
+    column = _utf8(leaf.column)
+    out += _LEAF(5, leaf.operator, leaf.position, len(column)) + column + _LENGTH(len(literals))
+    out += b"".join(literals)
 
 
-def _is_null(value: Any) -> bool:
-    return value is None or (isinstance(value, np.datetime64) and bool(np.isnat(value)))
-
-
-def _text(text: str, out: bytearray) -> None:
+def _utf8(text: str) -> bytes:
     try:
-        data = text.encode()
+        return text.encode()
     except UnicodeEncodeError:
         raise ValueError(f"{text!r} has surrogates in it and cannot be written as UTF-8") from None
-    out += struct.pack("<I", len(data))
-    out += data
 
 
-def _literal(value: Any, out: bytearray) -> None:
-    if isinstance(value, (bool, np.bool_)):
-        out += struct.pack("<BB", 0, bool(value))
-    elif isinstance(value, (int, np.integer)):
-        _integer(int(value), out)
-    elif isinstance(value, (float, np.floating)):
-        out += struct.pack("<Bd", 2, value)
-    elif isinstance(value, str):
-        instant = instant_of_text(value)
-        out += struct.pack("<B", 3) if instant is None else struct.pack("<Bq", 5, instant)
-        _text(value, out)
-    elif isinstance(value, (datetime.date, np.datetime64)):
-        out += struct.pack("<Bq", 4, instant_of(value))
-    else:
-        raise ValueError(
-            "a filter compares with bool, int, float, str, date, datetime and datetime64, "
-            f"got {value!r} of type {type(value).__name__}"
-        )
+def _literal(value: Any) -> bytes:
+    """Nothing, of a null."""
+    for kind, write in _KINDS:
+        if isinstance(value, kind):
+            return write(value)
+    raise ValueError(
+        "a filter compares with bool, int, float, str, date, datetime and datetime64, "
+        f"got {value!r} of type {type(value).__name__}"
+    )
 
 
-def _integer(value: int, out: bytearray) -> None:
-    if value in _INT64:
-        out += struct.pack("<Bq", 1, value)
-    else:  # larger than all values or smaller, and that a float can say
-        out += struct.pack("<Bd", 2, np.inf if value > 0 else -np.inf)
+def _integer(value: Any) -> bytes:
+    if -(1 << 63) <= value < 1 << 63:
+        return _INTEGER(1, value)
+    return _REAL(2, np.inf if value > 0 else -np.inf)  # beyond all values, and that a float can say
+
+
+def _string(value: str) -> bytes:
+    text = _utf8(value)
+    instant = instant_of_text(value)
+    return (b"\3" if instant is None else _INTEGER(5, instant)) + _LENGTH(len(text)) + text
+
+
+def _instant(value: Any) -> bytes:
+    if isinstance(value, np.datetime64) and np.isnat(value):
+        return b""
+    return _INTEGER(4, instant_of(value))
+
+
+#: What writes a literal, by the first that it is one of.
+_KINDS: list[tuple[Any, Callable[[Any], bytes]]] = [
+    ((bool, np.bool_), lambda value: _BOOLEAN(0, bool(value))),
+    ((int, np.integer), _integer),
+    ((float, np.floating), lambda value: _REAL(2, value)),
+    (str, _string),
+    ((datetime.date, np.datetime64), _instant),
+    (type(None), lambda value: b""),
+]
+_LITERALS: dict[type, Callable[[Any], bytes]] = {int: _integer, str: _string}
 
 
 def instant_of(value: datetime.date | np.datetime64) -> int:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from enum import IntEnum
-from functools import cached_property
 from typing import Any, NoReturn
 
 import numpy as np
@@ -33,6 +32,9 @@ class Operator(IntEnum):
 class Expression:
     """A condition on an item. Combine with ``&``, ``|`` and ``~``. Immutable."""
 
+    #: As `encoding.encode` gave it, once it was asked.
+    encoded: tuple[bytes | Items, ...] | None = None
+
     def __and__(self, other: Expression) -> Expression:
         return All(_joined(All, self, other)) if isinstance(other, Expression) else NotImplemented
 
@@ -46,16 +48,6 @@ class Expression:
         raise ValueError(
             "a filter expression is neither true nor false: combine with &, | and ~, not and, or, not"
         )
-
-    @cached_property
-    def encoded(self) -> tuple[bytes | Items, ...]:
-        """The expression as the core reads it, once items are encoded as well, which depends on the index.
-
-        ValueError for literals of no type that there is.
-        """
-        from .encoding import encode
-
-        return encode(self)
 
 
 class Leaf(Expression):

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..ids import IntArray
-from .encoding import encode_ids, encode_mask
+from .encoding import encode, encode_ids, encode_mask
 from .expression import Expression, Field, Ids, Mask
 
 #: An expression (`F.year > 2015`), a dict, a SQL-like string, a pyarrow expression, a compiled filter, a boolean mask
@@ -103,7 +103,7 @@ def _encoded(
     rows_to_keys: Callable[[NDArray[np.bool_]], IntArray] | None,
 ) -> bytes:
     pieces = []
-    for piece in expression.encoded:
+    for piece in encode(expression):
         if isinstance(piece, bytes):
             pieces.append(piece)
         elif isinstance(piece, Ids):

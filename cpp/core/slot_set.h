@@ -14,9 +14,9 @@ namespace annlib {
 /// Slots of a table, each once: a list where they are few, else a bitmap. Immutable.
 class SlotSet {
  public:
-  /// Of fewer than one slot in so many there is a list: it takes an eighth of the room of a bitmap at most, and what is
-  /// done with it takes time by its length alone. (Longer ones would have to be sorted in more time than bits are set.)
-  static constexpr std::size_t kSlotsForOne = 256;
+  /// Of fewer than one slot in so many there may be a list: it takes half of the room of a bitmap at most, and what is
+  /// done with it takes time by its length alone.
+  static constexpr std::size_t kSlotsForOne = 64;
 
   explicit SlotSet(Bitset bits) : size_(bits.size()), bits_(std::move(bits)), count_(bits_.count()) {}
   /// `list` ascends, of slots below `size`.
@@ -27,7 +27,7 @@ class SlotSet {
   std::size_t size() const { return size_; }
   std::size_t count() const { return count_; }
   std::size_t memory_bytes() const {
-    return sizeof(*this) + list_.size() * sizeof(Slot) + bits_.words().bytes().size();
+    return sizeof(*this) + list_.capacity() * sizeof(Slot) + bits_.words().bytes().size();
   }
 
   bool contains(Slot slot) const {

@@ -209,8 +209,7 @@ class Reader {
       }
     }
     made.values = IntervalSet(std::move(intervals));
-    // Of lists an element is looked for, which a set of values says by itself.
-    return all_of({std::move(made)});
+    return folded(std::move(made));
   }
 
   Cut cut(const Value& value) const {

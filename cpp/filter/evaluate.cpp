@@ -18,6 +18,10 @@ using Ranks = ColumnOrder::Ranks;
 
 // Setting bits one by one costs about as much as eight times as many comparisons in a row.
 constexpr std::size_t kScatterCost = 8;
+// Of more than one slot in so many it takes longer to sort a list than to set bits.
+constexpr std::size_t kSlotsToSortOne = 256;
+// Fewer slots are sorted by comparisons.
+constexpr std::size_t kLeastForRadix = 64;
 
 template <class Test>
 void keep_if(Bitset& bits, Test&& test) {
@@ -31,9 +35,27 @@ void keep_if(Bitset& bits, Test&& test) {
   });
 }
 
+// Without a branch, for what passes is seldom to be foreseen.
 template <class Test>
 void keep_if(std::vector<Slot>& list, Test&& test) {
-  std::erase_if(list, [&](Slot slot) { return !test(slot); });
+  std::size_t kept = 0;
+  for (const Slot slot : list) {
+    list[kept] = slot;
+    kept += test(slot) ? 1 : 0;
+  }
+  list.resize(kept);
+}
+
+// Puts a list in order, and each of its slots into it once.
+void ascend(std::vector<Slot>& list) {
+  if (!std::is_sorted(list.begin(), list.end())) {
+    if (list.size() < kLeastForRadix) {
+      std::sort(list.begin(), list.end());
+    } else {
+      radix_sort(list, [](Slot slot) { return slot; });
+    }
+  }
+  list.erase(std::unique(list.begin(), list.end()), list.end());
 }
 
 // Of lists that ascend.
@@ -52,127 +74,138 @@ bool lies_in(const std::vector<std::pair<T, T>>& ranges, T value) {
   return after != ranges.begin() && value < std::prev(after)->second;
 }
 
+/// An expression with what its leaves ask of the columns, looked up once.
+struct Step {
+  const Expression* expression;
+  const Column* column = nullptr;      ///< of leaves but items
+  const ColumnOrder* order = nullptr;  ///< of `value` and `element`, where it is known; with the
+  Ranks ranks = {};                    ///< that stand for the values, negated or not
+  std::size_t most = 0;                ///< so many slots may pass
+  std::vector<Step> parts = {};        ///< of a conjunction the most selective first: others look at what it leaves
+};
+
 class Evaluation {
  public:
   Evaluation(const Table& table, const ColumnOrders& orders) : table_(table), orders_(orders) {}
 
   SlotSet evaluate(const Expression& e) const {
-    if (most(e) < few()) {
-      std::vector<Slot> list = listed(e);
-      keep_if(list, [&](Slot slot) { return table_.alive_bits().test(slot); });
-      return SlotSet(std::move(list), table_.slots());
+    const Step step = prepared(e);
+    const std::size_t n = table_.slots();
+    if (step.most >= few()) {
+      Bitset bits = table_.alive_bits().copy();
+      restrict(step, bits);
+      return SlotSet(std::move(bits));
     }
-    Bitset bits = table_.alive_bits().copy();
-    restrict(e, bits);
+    std::vector<Slot> list = listed(step);
+    const bool sorted = std::is_sorted(list.begin(), list.end());
+    if (list.size() < n / (sorted ? SlotSet::kSlotsForOne : kSlotsToSortOne)) {
+      keep_if(list, [&](Slot slot) { return table_.alive_bits().test(slot); });
+      ascend(list);
+      list.shrink_to_fit();
+      return SlotSet(std::move(list), n);
+    }
+    Bitset bits(n);
+    for (const Slot slot : list) bits.set(slot);
+    bits &= table_.alive_bits();
     return SlotSet(std::move(bits));
   }
 
  private:
-  const Column& column(const Expression& leaf) const { return *table_.columns().find(leaf.column); }
-  const ColumnOrder* order_of(const Expression& leaf) const {
-    const auto at = orders_.find(leaf.column);
-    return at == orders_.end() ? nullptr : at->second.get();
-  }
+  /// Fewer slots than so many are listed, and those that pass other conditions picked out of the list.
+  std::size_t few() const { return table_.slots() / kScatterCost; }
 
-  /// Fewer than so many slots are listed.
-  std::size_t few() const { return table_.slots() / SlotSet::kSlotsForOne; }
-
-  /// How many slots may pass.
-  std::size_t most(const Expression& e) const {
+  Step prepared(const Expression& e) const {
     const std::size_t n = table_.slots();
+    Step step{&e};
+    step.most = n;
+    for (const Expression& part : e.parts) step.parts.push_back(prepared(part));
     switch (e.kind) {
+      case Kind::everything:
+        break;
       case Kind::nothing:
-        return 0;
+        step.most = 0;
+        break;
       case Kind::value:
       case Kind::element: {
-        const ColumnOrder* order = order_of(e);
-        if (order == nullptr || e.negated) return n;
-        return std::min(n, order->count(order->ranks_of(e.values, e.null, column(e))));
+        step.column = table_.columns().find(e.column);
+        const auto at = orders_.find(e.column);
+        if (at == orders_.end() || at->second == nullptr) break;
+        step.order = at->second.get();
+        step.ranks = step.order->ranks_of(e.values, e.null, *step.column);
+        if (!e.negated) step.most = std::min(n, step.order->count(step.ranks));
+        break;
       }
+      case Kind::null_list:
+        step.column = table_.columns().find(e.column);
+        break;
       case Kind::items:
-        return e.negated ? n : e.slots->count();
-      case Kind::all_of: {
-        std::size_t least = n;
-        for (const Expression& part : e.parts) least = std::min(least, most(part));
-        return least;
-      }
-      case Kind::any_of: {
-        std::size_t sum = 0;
-        for (const Expression& part : e.parts) sum = std::min(n, sum + most(part));
-        return sum;
-      }
-      default:
-        return n;
+        if (!e.negated) step.most = e.slots->count();
+        break;
+      case Kind::all_of:
+        std::sort(step.parts.begin(), step.parts.end(), [](const Step& a, const Step& b) { return a.most < b.most; });
+        step.most = step.parts.front().most;
+        break;
+      case Kind::any_of:
+        step.most = 0;
+        for (const Step& part : step.parts) step.most = std::min(n, step.most + part.most);
+        break;
     }
+    return step;
   }
 
-  /// The most selective first, so that the others look at what it leaves.
-  std::vector<const Expression*> by_selectivity(const std::vector<Expression>& parts) const {
-    std::vector<std::pair<std::size_t, const Expression*>> by_most;
-    for (const Expression& part : parts) by_most.emplace_back(most(part), &part);
-    std::sort(by_most.begin(), by_most.end());
-    std::vector<const Expression*> sorted;
-    for (const auto& [most, part] : by_most) sorted.push_back(part);
-    return sorted;
-  }
-
-  /// The slots that pass, living or not, ascending, of an expression that few may: of its leaves those that say so have
-  /// an order.
-  std::vector<Slot> listed(const Expression& e) const {
+  /// The slots that pass, living or not, in any order and some of them twice, of what few may pass: its leaves that say
+  /// so have an order.
+  std::vector<Slot> listed(const Step& step) const {
+    const Expression& e = *step.expression;
     std::vector<Slot> list;
     if (e.kind == Kind::all_of) {
-      const std::vector<const Expression*> parts = by_selectivity(e.parts);
-      list = listed(*parts.front());
-      for (const Expression* part : std::span(parts).subspan(1)) restrict(*part, list);
-      return list;
-    }
-    if (e.kind == Kind::any_of) {
-      for (const Expression& part : e.parts) {
-        list = united(list, listed(part));
+      list = listed(step.parts.front());
+      for (const Step& part : std::span(step.parts).subspan(1)) restrict(part, list);
+    } else if (e.kind == Kind::any_of) {
+      for (const Step& part : step.parts) {
+        const std::vector<Slot> more = listed(part);
+        list.insert(list.end(), more.begin(), more.end());
       }
     } else if (e.kind == Kind::items) {
       e.slots->for_each([&](std::size_t slot) { list.push_back(static_cast<Slot>(slot)); });
     } else if (e.kind != Kind::nothing) {
-      const ColumnOrder& order = *order_of(e);
-      for (const auto& range : order.ranks_of(e.values, e.null, column(e))) {
-        const auto slots = order.slots(range);
+      for (const auto& range : step.ranks) {
+        const auto slots = step.order->slots(range);
         list.insert(list.end(), slots.begin(), slots.end());
       }
-      // Those of one value ascend.
-      if (!std::is_sorted(list.begin(), list.end())) radix_sort(list, [](Slot slot) { return slot; });
-      list.erase(std::unique(list.begin(), list.end()), list.end());
     }
     return list;
   }
 
   /// Takes away the slots of a bitmap or a list that the expression does not let through.
   template <class Slots>
-  void restrict(const Expression& e, Slots& slots) const {
+  void restrict(const Step& step, Slots& slots) const {
+    const Expression& e = *step.expression;
     switch (e.kind) {
       case Kind::everything:
         return;
       case Kind::nothing:
         return keep_if(slots, [](Slot) { return false; });
       case Kind::value:
-        return order_of(e) != nullptr ? by_order(e, *order_of(e), slots) : by_scan(e, slots);
+        return step.order != nullptr ? by_order(step, slots) : by_scan(step, slots);
       case Kind::element:
-        return order_of(e) != nullptr ? by_order(e, *order_of(e), slots) : by_elements(e, slots);
+        return step.order != nullptr ? by_order(step, slots) : by_elements(step, slots);
       case Kind::null_list:
-        return keep_if(slots, [&](Slot slot) { return column(e).present(slot) == e.negated; });
+        return keep_if(slots, [&](Slot slot) { return step.column->present(slot) == e.negated; });
       case Kind::items:
         return by_items(e, slots);
       case Kind::all_of:
-        for (const Expression* part : by_selectivity(e.parts)) restrict(*part, slots);
+        for (const Step& part : step.parts) restrict(part, slots);
         return;
       case Kind::any_of:
-        return restrict_to_any(e, slots);
+        return restrict_to_any(step, slots);
     }
   }
 
-  void restrict_to_any(const Expression& e, Bitset& bits) const {
+  void restrict_to_any(const Step& step, Bitset& bits) const {
     Bitset passing(bits.size());
-    for (const Expression& part : e.parts) {
-      if (most(part) < few()) {
+    for (const Step& part : step.parts) {
+      if (part.most < few()) {
         for (const Slot slot : listed(part)) {
           if (bits.test(slot)) passing.set(slot);
         }
@@ -186,9 +219,10 @@ class Evaluation {
     bits = std::move(passing);
   }
 
-  void restrict_to_any(const Expression& e, std::vector<Slot>& list) const {
+  void restrict_to_any(const Step& step, std::vector<Slot>& list) const {
+    ascend(list);
     std::vector<Slot> passing;
-    for (const Expression& part : e.parts) {
+    for (const Step& part : step.parts) {
       std::vector<Slot> more = list;
       restrict(part, more);
       passing = united(passing, more);
@@ -197,8 +231,9 @@ class Evaluation {
   }
 
   template <class Slots>
-  void by_scan(const Expression& e, Slots& slots) const {
-    const Column& values = column(e);
+  void by_scan(const Step& step, Slots& slots) const {
+    const Expression& e = *step.expression;
+    const Column& values = *step.column;
     if (values.type() == AttributeType::string) {
       const Bitset wanted = wanted_codes(e, values);
       keep_if(slots, [&](Slot slot) { return values.present(slot) ? wanted.test(values.code(slot)) : e.null; });
@@ -219,8 +254,9 @@ class Evaluation {
   }
 
   template <class Slots>
-  void by_elements(const Expression& e, Slots& slots) const {
-    const Column& lists = column(e);
+  void by_elements(const Step& step, Slots& slots) const {
+    const Expression& e = *step.expression;
+    const Column& lists = *step.column;
     const Bitset wanted = wanted_codes(e, lists);
     keep_if(slots, [&](Slot slot) {
       const auto list = lists.list(slot);
@@ -256,22 +292,26 @@ class Evaluation {
     e.negated ? bits -= items : bits &= items;
   }
 
-  void by_order(const Expression& e, const ColumnOrder& order, std::vector<Slot>& list) const {
-    const Column& values = column(e);
-    if (is_list(values.type())) return by_elements(e, list);
-    const Ranks ranks = order.ranks_of(e.values, e.null, values);
-    keep_if(list, [&, &rank = order.rank_of_slot()](Slot slot) { return lies_in(ranks, rank[slot]); });
+  void by_order(const Step& step, std::vector<Slot>& list) const {
+    if (is_list(step.column->type())) return by_elements(step, list);
+    const std::vector<ColumnOrder::Rank>& rank = step.order->rank_of_slot();
+    if (step.ranks.size() == 1) {
+      const auto [first, last] = step.ranks.front();
+      return keep_if(list, [&, first = first, last = last](Slot slot) { return rank[slot] - first < last - first; });
+    }
+    keep_if(list, [&](Slot slot) { return lies_in(step.ranks, rank[slot]); });
   }
 
-  void by_order(const Expression& e, const ColumnOrder& order, Bitset& bits) const {
-    const Column& values = column(e);
+  void by_order(const Step& step, Bitset& bits) const {
+    const Column& values = *step.column;
+    const ColumnOrder& order = *step.order;
+    const Ranks& ranks = step.ranks;
     const std::size_t n = values.slots();
-    const Ranks ranks = order.ranks_of(e.values, e.null, values);
     const std::size_t m = order.count(ranks);
     const bool lists = is_list(values.type());
     const std::vector<ColumnOrder::Rank>& rank = order.rank_of_slot();
     if (lists || m <= n / kScatterCost || (ranks.size() > 1 && m <= n / 2)) {
-      scatter(order, ranks, !e.negated, bits);
+      scatter(order, ranks, !step.expression->negated, bits);
     } else if (n - m <= n / kScatterCost || ranks.size() > 1) {
       scatter(order, order.complement(ranks), false, bits);
     } else {

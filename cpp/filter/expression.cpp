@@ -1,7 +1,7 @@
 #include "filter/expression.h"
 
 #include <algorithm>
-#include <map>
+#include <iterator>
 #include <utility>
 
 namespace annlib {
@@ -14,41 +14,35 @@ void append_text(std::string& key, std::string_view text) {
   key += text;
 }
 
-// Joins the conditions on one column that hold together if and only if one condition does: of a column without lists
-// all of them, of lists those that forbid elements.
-void merge_leaves(std::vector<Expression>& parts) {
-  std::map<std::pair<Kind, std::string>, Expression> merged;
-  std::vector<Expression> rest;
+// Joins the conditions on one column of which all, or any, hold if and only if one condition does: of a column without
+// lists all conditions, of lists those that forbid elements, or those that ask for one of several.
+void merge_leaves(std::vector<Expression>& parts, bool all) {
+  std::vector<Expression> merged, rest;
   for (Expression& part : parts) {
-    if (part.kind != Kind::value && !(part.kind == Kind::element && part.negated)) {
+    if (part.kind != Kind::value && !(part.kind == Kind::element && part.negated == all)) {
       rest.push_back(std::move(part));
       continue;
     }
-    std::pair<Kind, std::string> of{part.kind, part.column};
-    const auto at = merged.find(of);
+    const auto at = std::find_if(merged.begin(), merged.end(), [&](const Expression& first) {
+      return first.kind == part.kind && first.column == part.column;
+    });
     if (at == merged.end()) {
-      merged.emplace(std::move(of), std::move(part));
-      continue;
+      merged.push_back(std::move(part));
+    } else if (part.kind == Kind::value && all) {
+      at->values = at->values.intersect(part.values);
+      at->null &= part.null;
+    } else {
+      at->values = at->values.unite(part.values);
+      at->null |= part.null;
     }
-    Expression& first = at->second;
-    first.values = part.kind == Kind::value ? first.values.intersect(part.values) : first.values.unite(part.values);
-    first.null &= part.null;
   }
-  for (auto& [of, part] : merged) rest.push_back(std::move(part));
-  parts = std::move(rest);
-}
-
-Expression folded(Expression leaf) {
-  const bool nothing = leaf.values.empty() && !leaf.null;
-  if (leaf.kind == Kind::value && (nothing || (leaf.values.everything() && leaf.null))) {
-    return {nothing ? Kind::nothing : Kind::everything};
-  }
-  if (leaf.kind == Kind::element && nothing) return {leaf.negated ? Kind::everything : Kind::nothing};
-  return leaf;
+  std::move(rest.begin(), rest.end(), std::back_inserter(merged));
+  parts = std::move(merged);
 }
 
 // Sorted, and each of them once.
 void sort_parts(std::vector<Expression>& parts) {
+  if (parts.size() < 2) return;
   std::vector<std::pair<std::string, Expression>> keyed;
   for (Expression& part : parts) {
     std::string key = part.key();
@@ -59,6 +53,31 @@ void sort_parts(std::vector<Expression>& parts) {
   keyed.erase(std::unique(keyed.begin(), keyed.end(), same), keyed.end());
   parts.clear();
   for (auto& [key, part] : keyed) parts.push_back(std::move(part));
+}
+
+Expression joined(Kind kind, std::vector<Expression> parts) {
+  const bool all = kind == Kind::all_of;
+  const Kind decisive = all ? Kind::nothing : Kind::everything, neutral = all ? Kind::everything : Kind::nothing;
+  std::vector<Expression> flat;
+  for (Expression& part : parts) {
+    if (part.kind == kind) {
+      std::move(part.parts.begin(), part.parts.end(), std::back_inserter(flat));
+    } else {
+      flat.push_back(std::move(part));
+    }
+  }
+  merge_leaves(flat, all);
+  for (Expression& part : flat) {
+    part = folded(std::move(part));
+    if (part.kind == decisive) return {decisive};
+  }
+  std::erase_if(flat, [&](const Expression& part) { return part.kind == neutral; });
+  if (flat.empty()) return {neutral};
+  sort_parts(flat);
+  if (flat.size() == 1) return std::move(flat.front());
+  Expression made{kind};
+  made.parts = std::move(flat);
+  return made;
 }
 
 }  // namespace
@@ -77,60 +96,43 @@ std::string Expression::key() const {
   return key;
 }
 
-Expression all_of(std::vector<Expression> parts) {
-  std::vector<Expression> flat;
-  for (Expression& part : parts) {
-    if (part.kind == Kind::all_of) {
-      std::move(part.parts.begin(), part.parts.end(), std::back_inserter(flat));
-    } else {
-      flat.push_back(std::move(part));
-    }
+Expression folded(Expression leaf) {
+  const bool nothing = leaf.values.empty() && !leaf.null;
+  if (leaf.kind == Kind::value && (nothing || (leaf.values.everything() && leaf.null))) {
+    return {nothing ? Kind::nothing : Kind::everything};
   }
-  merge_leaves(flat);
-  for (Expression& part : flat) {
-    part = folded(std::move(part));
-    if (part.kind == Kind::nothing) return {Kind::nothing};
-  }
-  std::erase_if(flat, [](const Expression& part) { return part.kind == Kind::everything; });
-  if (flat.empty()) return {Kind::everything};
-  sort_parts(flat);
-  if (flat.size() == 1) return std::move(flat.front());
-  Expression made{Kind::all_of};
-  made.parts = std::move(flat);
-  return made;
+  if (leaf.kind == Kind::element && nothing) return {leaf.negated ? Kind::everything : Kind::nothing};
+  return leaf;
 }
 
-Expression any_of(std::vector<Expression> parts) {
-  for (Expression& part : parts) part = complement(part);
-  return complement(all_of(std::move(parts)));
-}
+Expression all_of(std::vector<Expression> parts) { return joined(Kind::all_of, std::move(parts)); }
+Expression any_of(std::vector<Expression> parts) { return joined(Kind::any_of, std::move(parts)); }
 
-Expression complement(const Expression& expression) {
-  Expression made = expression;
+Expression complement(Expression expression) {
   switch (expression.kind) {
     case Kind::nothing:
-      made.kind = Kind::everything;
+      expression.kind = Kind::everything;
       break;
     case Kind::everything:
-      made.kind = Kind::nothing;
+      expression.kind = Kind::nothing;
       break;
     case Kind::value:
-      made.values = expression.values.complement();
-      made.null = !expression.null;
+      expression.values = expression.values.complement();
+      expression.null = !expression.null;
       break;
     case Kind::element:
     case Kind::null_list:
     case Kind::items:
-      made.negated = !expression.negated;
+      expression.negated = !expression.negated;
       break;
     case Kind::all_of:
     case Kind::any_of:
-      made.kind = expression.kind == Kind::all_of ? Kind::any_of : Kind::all_of;
-      for (Expression& part : made.parts) part = complement(part);
-      sort_parts(made.parts);
+      expression.kind = expression.kind == Kind::all_of ? Kind::any_of : Kind::all_of;
+      for (Expression& part : expression.parts) part = complement(std::move(part));
+      sort_parts(expression.parts);
       break;
   }
-  return made;
+  return expression;
 }
 
 }  // namespace annlib

@@ -46,7 +46,9 @@ struct Expression {
 
 Expression all_of(std::vector<Expression> parts);
 Expression any_of(std::vector<Expression> parts);
-Expression complement(const Expression& expression);
+Expression complement(Expression expression);
+/// A leaf, or what it comes to where it says nothing of the items or nothing else.
+Expression folded(Expression leaf);
 
 /// Items that a filter lists: by their ids (i64, one behind the other), or by a mask, a byte for each live item by
 /// order of arrival.

@@ -58,7 +58,16 @@ IntervalSet IntervalSet::unite(const IntervalSet& other) const {
 }
 
 IntervalSet IntervalSet::intersect(const IntervalSet& other) const {
-  return complement().unite(other.complement()).complement();
+  // From each to the next, of the two that are at hand the one that ends first is done with.
+  IntervalSet both;
+  for (auto a = intervals_.begin(), b = other.intervals_.begin();
+       a != intervals_.end() && b != other.intervals_.end();) {
+    const bool first = a->end && (!b->end || *a->end < *b->end);
+    Interval common{std::max(a->begin, b->begin), first ? a->end : b->end};
+    if (!is_empty(common)) both.intervals_.push_back(std::move(common));
+    ++(first ? a : b);
+  }
+  return both;
 }
 
 std::string bytes_of_key(std::uint64_t key) {

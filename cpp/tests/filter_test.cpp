@@ -120,6 +120,7 @@ TEST(filter_interval_sets_are_sets) {
     }
     CHECK(a.complement().complement().intervals() == a.intervals());
     CHECK(a.unite(b).intervals() == b.unite(a).intervals());
+    CHECK(a.intersect(b).complement().intervals() == a.complement().unite(b.complement()).intervals());
   }
   CHECK(IntervalSet::all().everything() && IntervalSet::all().complement().empty());
 }
@@ -168,6 +169,7 @@ TEST(filter_scans_and_orders_agree) {
   for (std::size_t i = 0, n = leaves.size(); i < n; ++i) leaves.push_back(complement(leaves[i]));
   for (const Expression& a : leaves) {
     for (const Expression& b : leaves) {
+      CHECK_EQ(any_of({a, b}).key(), complement(all_of({complement(a), complement(b)})).key());
       for (const Expression& both : {a, all_of({a, b}), any_of({a, b})}) {
         const Bitset scanned = bits_of(evaluate(both, table, {}));
         CHECK(same(scanned, bits_of(evaluate(both, table, orders))));
@@ -176,6 +178,15 @@ TEST(filter_scans_and_orders_agree) {
         CHECK(same(bits_of(evaluate(complement(both), table, orders)), others));
       }
     }
+  }
+  std::mt19937 random(3);
+  for (int round = 0; round < 2000; ++round) {
+    const auto one = [&] { return leaves[random() % leaves.size()]; };
+    const Expression deep = all_of({one(), any_of({one(), all_of({one(), one()}), one()})});
+    const SlotSet ordered = evaluate(deep, table, orders);
+    CHECK(same(bits_of(evaluate(deep, table, {})), bits_of(ordered)));
+    // What was listed on the way takes no room.
+    CHECK(ordered.memory_bytes() <= sizeof(SlotSet) + Bitset::words_for(kRows) * sizeof(std::uint64_t));
   }
 }
 

@@ -70,5 +70,6 @@ class FilteredAnnlib(AnnlibHNSW, Filtered):
 
     def forget(self) -> None:
         # Bitmaps are kept for one state of the index, and any change of attributes makes another; the orders of the
-        # other columns stay, as they do for a user.
-        self._index.set_attributes({"unused": np.zeros(len(self._index), bool)})
+        # other columns stay, as they do for a user. Of one item: a whole column would be in the processor's caches when
+        # the first query comes, in the place of what the peers, which have nothing to forget, find there.
+        self._index.set_attributes({"unused": [False]}, ids=[0])
