@@ -30,6 +30,7 @@ class _Counts(TypedDict):
     levels: int
     links: int
     graph_bytes: int
+    filter_list_bytes: int
     codec_error: float
 
 class Index:
@@ -80,7 +81,8 @@ class Index:
 
         The effort is `ef` where all passes, `ef_filtered` where a quarter does or less, and between them in between;
         in the plain layout always `ef`.
-        `plan` is "auto", "exact", "scan", "walk" or "subgraph". With `explain` what became of each query comes last.
+        `plan` is "auto", "exact", "scan", "walk", "subgraph" or "lists". With `explain` what became of each query comes
+        last.
         """
 
     def search_each(

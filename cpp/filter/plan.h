@@ -38,12 +38,12 @@ struct PlanReport {
 /// A way through an index that finds what passes a filter step by step: a walk through a graph, of which a step is a
 /// node expanded, or through the lists around a query, of which it is a list.
 struct Course {
-  double start = 0;                                       ///< nanoseconds before the first step
-  double step = 0;                                        ///< nanoseconds
-  double steps = 0;                                       ///< that it takes where all passes
-  double falling = 1;                                     ///< where a share s passes, s^-falling times as many
+  double start = 0;    ///< nanoseconds before the first step
+  double step = 0;     ///< nanoseconds, where all passes
+  double steps = 0;    ///< that it takes where all passes
+  double falling = 1;  ///< where a share s passes, s^-falling times as many
+  double slowing = 0;  ///< of which each takes s^-slowing times as long: more of what they look at comes from memory
   double most = std::numeric_limits<double>::infinity();  ///< steps that there are
-  double first = step;                                    ///< nanoseconds of each of the first steps
 
   /// What some runs took: nanoseconds, of which the median counts, and mean steps.
   struct Run {
@@ -53,16 +53,18 @@ struct Course {
   static Course fitted(const Run& least, const Run& all, const Run& few, double share) {
     const double steps = std::max(all.steps, 1.0), few_steps = std::max(few.steps, 1.0);
     Course course;
-    course.first = std::max(all.time - least.time, 0.0) / std::max(all.steps - least.steps, 1.0);
-    course.start = std::max(least.time - course.first * least.steps, 0.0);
-    course.step = std::max(few.time - course.start, 0.0) / few_steps;
+    course.step = std::max(all.time - least.time, 0.0) / std::max(all.steps - least.steps, 1.0);
+    course.start = std::max(least.time - course.step * least.steps, 0.0);
     course.steps = steps;
     course.falling = std::clamp(std::log(few_steps / steps) / -std::log(share), 0.0, 1.0);
+    const double few_step = std::max(few.time - course.start, 0.0) / few_steps;
+    if (few_step > course.step && course.step > 0) course.slowing = std::log(few_step / course.step) / -std::log(share);
     return course;
   }
 
   double steps_for(double share) const { return std::min(most, steps * std::pow(share, -falling)); }
-  double cost(double share) const { return start + step * steps_for(share); }
+  double step_at(double share) const { return step * std::pow(share, -slowing); }
+  double cost(double share) const { return start + step_at(share) * steps_for(share); }
 };
 
 /// What the parts of a search cost on the index at hand, in nanoseconds.
@@ -93,7 +95,7 @@ class Planner {
 
   /// A filter may favour what lies near the query: where all else takes far longer than to see whether it does, that is
   /// tried even if the course is not expected to win.
-  bool begins() const { return wins() || course_.start + kTrialSteps * course_.first <= kTrial * otherwise_; }
+  bool begins() const { return wins() || course_.start + kTrialSteps * course_.step <= kTrial * otherwise_; }
 
   /// After so many steps, on which a share of `passed` / `steps` passed: while what is left costs less than all else,
   /// and it has not cost twice that.
@@ -101,8 +103,8 @@ class Planner {
     if (steps < kTrialSteps || steps % kLookEvery != 0) return true;
     const auto taken = static_cast<double>(steps);
     seen_ = (passed + kSupposed * share_) / (taken + kSupposed);
-    const double left = course_.steps_for(seen_) - taken;
-    return course_.step * left <= otherwise_ && course_.step * taken <= 2 * otherwise_;
+    const double left = course_.steps_for(seen_) - taken, step = course_.step_at(seen_);
+    return step * left <= otherwise_ && step * taken <= 2 * otherwise_;
   }
 
   /// The share that passed where it was last asked whether to go on; 1 before.

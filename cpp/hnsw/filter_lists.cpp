@@ -5,12 +5,14 @@
 #include <atomic>
 #include <bit>
 #include <cmath>
+#include <limits>
 #include <mutex>
 #include <new>
 #include <utility>
 
 #include "core/parallel.h"
 #include "core/random.h"
+#include "graph/code_walk.h"
 #include "hnsw/hnsw_index.h"
 
 namespace annlib {
@@ -22,6 +24,10 @@ constexpr std::size_t kListedFrom = 16384;
 constexpr std::size_t kLearnt = 256, kNearest = 10;
 // Lists are tried in powers of two below this.
 constexpr std::size_t kMostLists = 256;
+
+// Queries lie farther from stored vectors than these from one another, and their nearest in so many times as many
+// lists.
+constexpr double kFarther = 2;
 
 // Recall at efforts each twice the one before, of which what the one behind the last finds counts as the truth.
 template <std::size_t n>
@@ -74,8 +80,9 @@ void HnswIndex::enlist(std::span<const std::int64_t> ids, std::span<const std::u
 void HnswIndex::mend_filter_lists(std::size_t changes, int threads) {
   const HnswState& state = *state_;
   const std::size_t live = state.table.live();
-  const bool wanted =
-      make_lists_ != nullptr && !state.table.columns().empty() && !state.codes_alone && live >= kListedFrom;
+  // Those that are there stay until half of the items are gone.
+  const std::size_t least = state.filter_lists ? kListedFrom / 2 : kListedFrom;
+  const bool wanted = make_lists_ != nullptr && !state.table.columns().empty() && !state.codes_alone && live >= least;
   changes_since_listed_ += changes;
   if (wanted && state.filter_lists && changes_since_listed_ * 2 <= live) {
     return state_->filter_lists->maintain(threads, lock_);
@@ -99,7 +106,8 @@ void HnswIndex::mend_filter_lists(std::size_t changes, int threads) {
 }
 
 // With stored vectors as queries, each as though it were not there: the recall of walks through the graph, and how many
-// lists it takes for the same, among all items and among a quarter, drawn at random.
+// lists it takes for the same, among all items and among a quarter: of the items, and of the lists, of which most lie
+// far from a query, whichever takes more.
 std::vector<float> HnswIndex::learn_list_efforts(const FilterLists& lists, int threads) const {
   constexpr std::size_t kWalks = HnswState::kEfforts, kProbes = std::bit_width(kMostLists) - 1;
   const HnswState& state = *state_;
@@ -113,9 +121,10 @@ std::vector<float> HnswIndex::learn_list_efforts(const FilterLists& lists, int t
   }
   Bitset quarter = state.table.alive_bits().copy();
   quarter.edit_words([](std::size_t w, std::uint64_t word) { return word & random64(0, 9, w) & random64(1, 9, w); });
-  const Bitset* const passing[] = {nullptr, &quarter};
+  const Bitset quarter_of_lists = lists.quarter();
+  const Bitset* const passing[] = {nullptr, &quarter, &quarter_of_lists};
   Recalls<kWalks> by_walks;
-  Recalls<kProbes> by_lists[2];
+  Recalls<kProbes> by_lists[3];
   parallel_for(queries.size(), 4, threads, [&](std::size_t begin, std::size_t end, int) {
     Scratch s;
     std::vector<float> vector(dim_);
@@ -132,7 +141,7 @@ std::vector<float> HnswIndex::learn_list_efforts(const FilterLists& lists, int t
         search_one(query, request, {nullptr, state.table.live(), nullptr}, 1, s, report);
         return s.found;
       });
-      for (std::size_t p : {0, 1}) {
+      for (std::size_t p : {0, 1, 2}) {
         by_lists[p].count(1, [&](std::size_t wanted) {
           lists.probe(query, {kNearest, wanted, wanted, passing[p], queries[i]}, s);
           return s.nearest.sorted();
@@ -141,10 +150,12 @@ std::vector<float> HnswIndex::learn_list_efforts(const FilterLists& lists, int t
     }
   });
   std::vector<float> efforts;
-  for (const Recalls<kProbes>& probes : by_lists) {
-    for (std::size_t w = 0; w < kWalks; ++w) {
-      efforts.push_back(static_cast<float>(std::exp2(probes.doublings_for(by_walks.recall(w)))));
-    }
+  const auto lists_for = [&](const Recalls<kProbes>& probes, std::size_t w) {
+    return static_cast<float>(std::exp2(probes.doublings_for(by_walks.recall(w))));
+  };
+  for (std::size_t w = 0; w < kWalks; ++w) efforts.push_back(lists_for(by_lists[0], w));
+  for (std::size_t w = 0; w < kWalks; ++w) {
+    efforts.push_back(std::max(lists_for(by_lists[1], w), lists_for(by_lists[2], w)));
   }
   return efforts;
 }
@@ -160,6 +171,34 @@ std::pair<std::size_t, std::size_t> HnswState::lists_for(std::size_t ef) const {
     return static_cast<std::size_t>(std::max(std::ceil(lists * std::exp2(at - inside)), 1.0));
   };
   return {between(list_efforts.data()), between(list_efforts.data() + kEfforts)};
+}
+
+HnswIndex::Ways HnswIndex::ways(const Effort& effort, std::size_t matches, std::size_t together) const {
+  const PlanCosts costs = plan_costs().shared_by(together);
+  Ways ways{costs.match * static_cast<double>(matches), costs.walk, {}};
+  ways.walk.steps *= expected(effort);
+  if (state_->filter_lists) {
+    ways.lists = state_->filter_lists->course();
+    const auto [wide, narrow] = state_->lists_for(effort.ef);
+    ways.lists.steps *=
+        kFarther * std::lerp(static_cast<double>(narrow), static_cast<double>(wide), breadth(effort.share));
+  } else {
+    ways.lists.start = std::numeric_limits<double>::infinity();
+  }
+  return ways;
+}
+
+// True if this was how the query was answered.
+bool HnswIndex::by_lists(const QueryView& query, std::size_t k, const Effort& effort, const Bitset& passing,
+                         const Planner* planner, PlanReport& report, Scratch& s) const {
+  report.plan = Plan::lists;
+  const auto [wide, narrow] = state_->lists_for(effort.ef);
+  const ProbeRequest request{k, wide, narrow, &passing, query.left_out, planner};
+  if (state_->filter_lists->probe(query, request, s)) s.found = s.nearest.sorted();
+  if (s.found.size() == k) return true;
+  s.found.clear();
+  report.switched = true;
+  return false;
 }
 
 }  // namespace annlib

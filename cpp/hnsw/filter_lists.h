@@ -49,6 +49,8 @@ class FilterLists {
   virtual void maintain(int threads, FairSharedMutex& lock) = 0;
   /// The nearest k, with exact distances, into s.nearest; false where it was broken off.
   virtual bool probe(const QueryView& query, const ProbeRequest& request, Scratch& s) const = 0;
+  /// The rows of a quarter of the lists, drawn at random: what passes a filter that goes along with where vectors lie.
+  virtual Bitset quarter() const = 0;
   /// What a probe of one wanted list takes, timed on this machine and the state of its memory when it is first asked.
   virtual const Course& course() const = 0;
   virtual std::size_t memory_bytes() const = 0;

@@ -119,9 +119,6 @@ class HnswIndex final : public Index {
   template <class Acceptance>
   bool by_subgraphs(const QueryView& query, const SearchRequest& request, const Passing& filter, const Effort& effort,
                     std::size_t together, std::size_t k, Acceptance& acceptance, PlanReport& report, Scratch& s) const;
-  template <class Acceptance>
-  bool by_lists(const QueryView& query, std::size_t k, const Effort& effort, Acceptance& acceptance,
-                const Planner* planner, PlanReport& report, Scratch& s) const;
   void choose_seeds(const SlotSet* passing, Scratch& s) const;
   /// Measured at the first search that has a choice.
   PlanCosts plan_costs() const;
@@ -161,6 +158,8 @@ class HnswIndex final : public Index {
   void mend_filter_indexes(int threads);
   std::unique_ptr<FilterIndex> renewed(const std::string& name, const HnswState& state, int threads) const;
   // filter_lists.cpp
+  bool by_lists(const QueryView& query, std::size_t k, const Effort& effort, const Bitset& passing,
+                const Planner* planner, PlanReport& report, Scratch& s) const;
   void enlist(std::span<const std::int64_t> ids, std::span<const std::uint32_t> homes);
   void mend_filter_lists(std::size_t changes, int threads);
   std::vector<float> learn_list_efforts(const FilterLists& lists, int threads) const;

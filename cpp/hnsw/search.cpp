@@ -23,7 +23,7 @@ constexpr std::size_t kWalkedBall = 4096;
 constexpr std::uint64_t kSeeds = 16;
 // Queries lie farther from stored vectors than these from one another, and their nearest in so many times as many
 // lists.
-constexpr double kFarther = 1.5;
+constexpr double kFarther = 2;
 // Of so few items for each candidate that a walk would keep, a scan is as fast.
 constexpr std::size_t kScanned = 24;
 
@@ -337,36 +337,6 @@ double HnswIndex::expected(const Effort& effort) const {
   return state_->neighbour_codes != nullptr ? narrow + breadth(effort.share) * (wide - narrow) : wide;
 }
 
-HnswIndex::Ways HnswIndex::ways(const Effort& effort, std::size_t matches, std::size_t together) const {
-  const PlanCosts costs = plan_costs().shared_by(together);
-  Ways ways{costs.match * static_cast<double>(matches), costs.walk, {}};
-  ways.walk.steps *= expected(effort);
-  if (state_->filter_lists) {
-    ways.lists = state_->filter_lists->course();
-    const auto [wide, narrow] = state_->lists_for(effort.ef);
-    ways.lists.steps *=
-        kFarther * std::lerp(static_cast<double>(narrow), static_cast<double>(wide), breadth(effort.share));
-  } else {
-    ways.lists.start = std::numeric_limits<double>::infinity();
-  }
-  return ways;
-}
-
-// True if this was how the query was answered.
-template <class Acceptance>
-bool HnswIndex::by_lists(const QueryView& query, std::size_t k, const Effort& effort, Acceptance& acceptance,
-                         const Planner* planner, PlanReport& report, Scratch& s) const {
-  report.plan = Plan::lists;
-  const AcceptSlots accept = acceptance();
-  const auto [wide, narrow] = state_->lists_for(effort.ef);
-  const ProbeRequest request{k, wide, narrow, &accept.slots(), query.left_out, planner};
-  if (state_->filter_lists->probe(query, request, s)) s.found = s.nearest.sorted();
-  if (s.found.size() == k) return true;
-  s.found.clear();
-  report.switched = true;
-  return false;
-}
-
 bool HnswIndex::search_one(const QueryView& query, const SearchRequest& request, const Passing& filter,
                            std::size_t together, Scratch& s, PlanReport& report) const {
   const HnswState& state = *state_;
@@ -402,13 +372,13 @@ bool HnswIndex::search_one(const QueryView& query, const SearchRequest& request,
     const double share = std::min<double>(effort.share, walker.seen());
     const Planner prober(those.lists, share, those.scan);
     if (walks ? prober.wins() : prober.begins()) {
-      if (by_lists(query, k, effort, acceptance, &prober, report, s)) return true;
+      if (by_lists(query, k, effort, acceptance().slots(), &prober, report, s)) return true;
     }
   } else if (request.plan == Plan::lists) {
     if (!state.filter_lists) {
       throw ValueError("plan 'lists': there are none; an index gets them with attributes and enough items");
     }
-    if (by_lists(query, k, effort, acceptance, nullptr, report, s)) return true;
+    if (by_lists(query, k, effort, acceptance().slots(), nullptr, report, s)) return true;
   } else if (request.plan == Plan::walk || (request.plan == Plan::automatic && matches > kScanned * effort.ef)) {
     // A graph with nothing dead in it needs no test at all.
     const bool every = passing == nullptr && state.dead == 0;

@@ -44,6 +44,7 @@ struct Postings final : FilterLists {
   std::size_t clustered = 0;  ///< rows when the lists were made
   /// reach[i]: by how much the 2^i-th nearest centroid is farther than the tenth nearest vector, for a typical query.
   std::vector<float> reach;
+  float radius = 0;  ///< typical distance of a row from the centroid of its list; not under ip
   /// Typical error of an estimate, in widths of its list times the length of what the query differs in.
   float error = 0;
 
@@ -73,6 +74,7 @@ struct Postings final : FilterLists {
   // Searches. (postings_search.cpp)
 
   bool probe(const QueryView& query, const ProbeRequest& request, Scratch& s) const override;
+  Bitset quarter() const override;
   const Course& course() const override;
 
   // Files. (postings_persist.cpp)
@@ -88,6 +90,8 @@ struct Postings final : FilterLists {
   void learn(std::span<const Slot> slots, int threads);
   void rank(const Scan& exact, std::size_t k, Scratch& s) const;
   Course measure() const;
+  void measure_radius();
+  float depth_of(std::size_t wanted) const;
 
   mutable std::once_flag measured_;
   mutable Course course_;

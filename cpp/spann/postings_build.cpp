@@ -92,6 +92,7 @@ void Postings::fill(std::span<const Slot> slots, int threads) {
   // Rows chose among all lists, but what is empty is nobody's.
   if (centroids.count() != static_cast<std::size_t>(filled)) centroids.build(lists, threads);
   learn(slots, threads);
+  measure_radius();
 }
 
 // From stored vectors, each as though it were not there: how far away the lists of their neighbours are, and how far

@@ -82,6 +82,7 @@ void Postings::restore(const std::shared_ptr<const Container>& file, const std::
   error = reach.back();
   reach.pop_back();
   centroids.build(lists, 0);
+  measure_radius();
 }
 
 }  // namespace annlib

@@ -1,8 +1,10 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <numbers>
 #include <vector>
 
+#include "core/random.h"
 #include "graph/code_walk.h"
 #include "index/timing.h"
 #include "spann/postings.h"
@@ -27,6 +29,30 @@ float reach_of(std::span<const float> reach, double lists) {
   const std::size_t high = std::min(low + 1, reach.size() - 1);
   const auto share = static_cast<float>(at - static_cast<double>(low));
   return reach[low] + share * (reach[high] - reach[low]);
+}
+
+// The length of what is left of a row without its centroid, by what a code keeps of it (list_codes.h): of a vector
+// whose directions are random, the sum of its elements' magnitudes is its length times the root of 2 d / pi.
+void Postings::measure_radius() {
+  double sum = 0, rows = 0;
+  for (std::uint32_t list = 0; list < lists.count(); ++list) {
+    const auto size = static_cast<double>(lists.size(list));
+    if (size > 0 && std::isfinite(lists.width(list)))
+      sum += size * static_cast<double>(lists.width(list)), rows += size;
+  }
+  const double dims = 4.0 * static_cast<double>(lists.codes().tables());
+  const double length = std::sqrt(2 * dims / std::numbers::pi) / (2 * static_cast<double>(lists.codes().part()));
+  radius = rows > 0 ? static_cast<float>(length * sum / rows) : 0.0f;
+}
+
+// Where what passes lies far from the query and its lists close together, a list is worth a look if a row of it may be
+// as near as the k-th. Of a row at a distance r from a centroid at D, in a direction of its own, the squared distance
+// is about D^2 + r^2, and the nearest of a list's lie a multiple of 2 D r below: this one, by reaches, of which the
+// first is of the list that a vector stands in, where D = r.
+float Postings::depth_of(std::size_t wanted) const {
+  const float first = reach.front(), times = reach_of(reach, static_cast<double>(wanted)) / first;
+  const float depth = (times + 1 - 1 / first) / (2 * std::sqrt(times));
+  return std::isfinite(depth) ? depth : std::numeric_limits<float>::max();
 }
 
 // The candidates in s.expanded, (least likely distance, slot), by their exact distances into s.nearest: as long as they
@@ -64,11 +90,14 @@ bool Postings::probe(const QueryView& query, const ProbeRequest& request, Scratc
   const std::size_t k = request.k, wanted = request.wanted;
   const std::size_t count = centroids.count(), most = request.passing != nullptr ? count : std::min(count, 4 * wanted);
   const bool product = table.metric() == Metric::ip;
-  const auto reach_for = [&](std::size_t n) {
-    return n < count ? reach_of(reach, static_cast<double>(n)) : std::numeric_limits<float>::max();
-  };
   const std::size_t narrow = request.wanted_filtered;
-  const float wide_reach = reach_for(wanted), narrow_reach = reach_for(narrow);
+  // Without a filter the nearest lie around the query, as they do around the vectors from which reaches were learnt.
+  const bool elsewhere = request.passing != nullptr && !product;
+  const auto limit_for = [&](std::size_t n) {
+    if (n >= count) return std::numeric_limits<float>::max();
+    return elsewhere ? depth_of(n) : reach_of(reach, static_cast<double>(n));
+  };
+  const float wide_limit = limit_for(wanted), narrow_limit = limit_for(narrow);
   const float part = lists.codes().part();
   const Scan exact = stored.prepare(query, s.row);
   const simd::Kernels& kernels = simd::kernels();
@@ -95,10 +124,16 @@ bool Postings::probe(const QueryView& query, const ProbeRequest& request, Scratc
       const float kth = s.nearest.full() ? s.nearest.bound().distance() : std::numeric_limits<float>::infinity();
       // The more of what lies here passes, the more lists it takes for the same recall, as with walks (LocalReach).
       const float part_wide = request.passing != nullptr ? breadth(static_cast<float>(passed / looked_at)) : 1.0f;
-      const float limit = std::lerp(narrow_reach, wide_reach, part_wide);
+      const float limit = std::lerp(narrow_limit, wide_limit, part_wide);
+      const auto too_far = [&] {
+        if (product) return distance > kth + limit;
+        if (!elsewhere) return distance > kth * limit;
+        const float square = distance / part;
+        return square + radius * radius - kth / part > 2 * limit * radius * std::sqrt(std::max(square, 0.0f));
+      };
       // What is typical of the data need not be so around this query.
       const float least = std::lerp(static_cast<float>(narrow), static_cast<float>(wanted), part_wide) / 2;
-      if (static_cast<float>(at) >= least && (product ? distance > kth + limit : distance > kth * limit)) {
+      if (static_cast<float>(at) >= least && too_far()) {
         return rank(exact, k, s), true;
       }
       const float compared = product ? length : std::sqrt(std::max(distance / part, 0.0f));
@@ -122,6 +157,17 @@ bool Postings::probe(const QueryView& query, const ProbeRequest& request, Scratc
   }
   rank(exact, k, s);
   return true;
+}
+
+Bitset Postings::quarter() const {
+  Bitset some(table.slots());
+  std::vector<Slot> members;
+  for (std::uint32_t list = 0; list < lists.count(); ++list) {
+    if (random64(2, 9, list) % 4 != 0) continue;
+    lists.slots_of(list, members);
+    for (const Slot slot : members) some.set(slot);
+  }
+  return some;
 }
 
 const Course& Postings::course() const {

@@ -47,10 +47,12 @@ TEST(planner_gives_a_course_up_at_twice_all_else) {
   CHECK(planner.goes_on(64, 32));  // all that is wanted is there
 }
 
-TEST(course_takes_more_steps_where_less_passes_up_to_all_there_are) {
-  const Course course{1'000, 10, 8, 0.5, 40};
+TEST(course_takes_more_and_longer_steps_where_less_passes_up_to_all_there_are) {
+  const Course course{1'000, 10, 8, 0.5, 0.25, 40};
   CHECK_NEAR(course.cost(1), 1'080, 1e-9);
   CHECK_NEAR(course.steps_for(1.0 / 16), 32, 1e-9);
+  CHECK_NEAR(course.step_at(1.0 / 16), 20, 1e-9);
+  CHECK_NEAR(course.cost(1.0 / 16), 1'640, 1e-9);
   CHECK_NEAR(course.steps_for(1e-6), 40, 1e-9);
 }
 
@@ -58,10 +60,11 @@ TEST(course_is_fitted_to_what_runs_took) {
   // 500 ns and then 10 a step, 20 where a sixteenth passes.
   const Course course = Course::fitted({520, 2}, {580, 8}, {500 + 20 * 64, 64}, 1.0 / 16);
   CHECK_NEAR(course.start, 500, 1e-9);
-  CHECK_NEAR(course.step, 20, 1e-9);
-  CHECK_NEAR(course.first, 10, 1e-9);
+  CHECK_NEAR(course.step, 10, 1e-9);
   CHECK_NEAR(course.steps, 8, 1e-9);
   CHECK_NEAR(course.falling, 0.75, 1e-9);
+  CHECK_NEAR(course.cost(1), 580, 1e-9);
+  CHECK_NEAR(course.cost(1.0 / 16), 500 + 20 * 64, 1e-9);
   // Of nothing, or of times that noise has turned round, nothing comes that is no number.
   for (const Course& odd : {Course::fitted({}, {}, {}, 0.5), Course::fitted({900, 9}, {100, 3}, {50, 1}, 0.5)}) {
     CHECK(std::isfinite(odd.cost(0.01)) && odd.cost(0.01) >= 0);

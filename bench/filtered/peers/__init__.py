@@ -44,7 +44,9 @@ def _entry(module: str, cls: str, requires: str, **fixed: str) -> Entry:
 
 def _annlib() -> FilteredPeer:
     at_recall = {"recall": TARGET}
-    forced = {f"annlib {plan}": Line([{"plan": plan, **at_recall}]) for plan in ("walk", "lists", "scan", "exact")}
+    forced = {
+        f"annlib {plan}": Line([{"plan": plan, **at_recall}]) for plan in ("walk", "lists", "scan", "exact")
+    }
     lines = {"annlib": Line([at_recall]), "annlib by ef": Line(grid(ef_search=_EFFORTS)), **forced}
     batch = {"annlib, one call": Line([at_recall], "batch"), "annlib, a call a query": Line([at_recall])}
     return FilteredPeer(_entry("annlib", "FilteredAnnlib", "annlib"), _HNSW, lines, batch)
