@@ -53,7 +53,9 @@ struct Course {
   static Course fitted(const Run& least, const Run& all, const Run& few, double share) {
     const double steps = std::max(all.steps, 1.0), few_steps = std::max(few.steps, 1.0);
     Course course;
-    course.step = std::max(all.time - least.time, 0.0) / std::max(all.steps - least.steps, 1.0);
+    // What the two have in common is no step's; but noise may make of the least what it likes.
+    course.step = std::clamp((all.time - least.time) / std::max(all.steps - least.steps, 1.0), 0.5 * all.time / steps,
+                             all.time / steps);
     course.start = std::max(least.time - course.step * least.steps, 0.0);
     course.steps = steps;
     course.falling = std::clamp(std::log(few_steps / steps) / -std::log(share), 0.0, 1.0);

@@ -20,28 +20,38 @@ constexpr std::uint32_t kNoList = 0xFFFFFFFFu;
 
 /// Calls take(place, slot, estimate) for those of `size` codes, in blocks from `block` on, each `stride` bytes with its
 /// slots at the end, that may be nearer than `bound`, which take() may lower. before() is called ahead of each. With
-/// `passing`, only for slots in it, and blocks without such are not looked at; all slots are below its size then.
-/// Returns how many of the codes are of slots that pass.
+/// `passing`, only for slots in it, and of blocks without such only the slots are looked at; all slots are below its
+/// size then. Returns how many of the codes are of slots that pass.
 template <class Before, class Take>
 std::size_t scan_blocks(const std::byte* block, std::uint32_t size, std::size_t stride, const simd::BlockQuery& query,
                         float distance, const float& bound, const Bitset* passing, const simd::Kernels& kernels,
                         Before&& before, Take&& take) {
+  constexpr std::uint32_t kRows = simd::kBlockRows, kAtOnce = 8;
+  const auto slots_of = [&](std::uint32_t b) {
+    return reinterpret_cast<const Slot*>(block + (b + 1) * stride) - kRows;
+  };
   std::size_t passed = passing == nullptr ? size : 0;
-  for (std::uint32_t first = 0; first < size; first += simd::kBlockRows, block += stride) {
-    before();
-    const auto* slots = reinterpret_cast<const Slot*>(block + stride) - simd::kBlockRows;
-    const std::uint32_t left = size - first;
-    std::uint32_t near = left < simd::kBlockRows ? (std::uint32_t{1} << left) - 1 : ~std::uint32_t{0};
-    if (passing != nullptr) {
-      near &= kernels.test_bits(passing->words().data(), slots);
-      if (near == 0) continue;
-      passed += bit_count(near);
+  for (std::uint32_t first = 0; first < size; first += kAtOnce * kRows, block += kAtOnce * stride) {
+    const std::uint32_t blocks = std::min(kAtOnce, (size - first + kRows - 1) / kRows);
+    std::uint32_t near[kAtOnce];
+    for (std::uint32_t b = 0; b < blocks; ++b) {
+      const std::uint32_t left = size - first - b * kRows;
+      near[b] = left < kRows ? (std::uint32_t{1} << left) - 1 : ~std::uint32_t{0};
+      if (passing == nullptr) continue;
+      near[b] &= kernels.test_bits(passing->words().data(), slots_of(b));
+      if (near[b] == 0) continue;
+      passed += bit_count(near[b]);
+      prefetch(block + b * stride, stride - kRows * sizeof(Slot));
     }
-    alignas(64) float estimates[simd::kBlockRows];
-    near &= kernels.scan_block(query, block, distance, 1.0f, bound, estimates);
-    for (; near != 0; near &= near - 1) {
-      const auto i = static_cast<std::uint32_t>(std::countr_zero(near));
-      take(first + i, slots[i], estimates[i]);
+    for (std::uint32_t b = 0; b < blocks; ++b) {
+      before();
+      if (near[b] == 0) continue;
+      alignas(64) float estimates[kRows];
+      near[b] &= kernels.scan_block(query, block + b * stride, distance, 1.0f, bound, estimates);
+      for (std::uint32_t left = near[b]; left != 0; left &= left - 1) {
+        const auto i = static_cast<std::uint32_t>(std::countr_zero(left));
+        take(first + b * kRows + i, slots_of(b)[i], estimates[i]);
+      }
     }
   }
   return passed;
@@ -102,8 +112,12 @@ class PostingLists {
       ahead = blocks_.data() + lists_[next].begin;
       blocks_ahead = (lists_[next].size + simd::kBlockRows - 1) / simd::kBlockRows;
     }
+    // Of what passes a filter, the rest of a block is asked for when it is known to hold some.
+    const std::size_t skipped = passing != nullptr ? codes_.block_bytes() : 0;
     const auto ask = [&](std::size_t n) __attribute__((always_inline)) {
-      for (n = std::min(n, blocks_ahead); n > 0; --n, --blocks_ahead, ahead += stride()) prefetch(ahead, stride());
+      for (n = std::min(n, blocks_ahead); n > 0; --n, --blocks_ahead, ahead += stride()) {
+        prefetch(ahead + skipped, stride() - skipped);
+      }
     };
     const std::size_t passed = scan_blocks(
         block, one.size, stride(), query, distance, bound, passing, kernels, [&] { ask(1); },
