@@ -27,7 +27,7 @@ constexpr std::size_t kMostLists = 256;
 
 // Queries lie farther from stored vectors than these from one another, and their nearest in so many times as many
 // lists.
-constexpr double kFarther = 2;
+constexpr double kFarther = 1.5;
 
 // Recall at efforts each twice the one before, of which what the one behind the last finds counts as the truth.
 template <std::size_t n>
@@ -186,6 +186,12 @@ HnswIndex::Ways HnswIndex::ways(const Effort& effort, std::size_t matches, std::
     ways.lists.start = std::numeric_limits<double>::infinity();
   }
   return ways;
+}
+
+void HnswIndex::Ways::tell(double share, PlanReport& report) const {
+  report.scan_cost = scan;
+  report.walk_cost = walk.cost(share);
+  report.lists_cost = std::isfinite(lists.start) ? lists.cost(share) : 0.0;
 }
 
 // True if this was how the query was answered.

@@ -101,8 +101,9 @@ class HnswIndex final : public Index {
   double expected(const Effort& effort) const;
   /// The ways to answer a query under a filter, but for sub-graphs.
   struct Ways {
-    double scan;  ///< nanoseconds
-    Course walk, lists;
+    double scan;         ///< nanoseconds
+    Course walk, lists;  ///< lists that there are not take for ever
+    void tell(double share, PlanReport& report) const;
   };
   Ways ways(const Effort& effort, std::size_t matches, std::size_t together) const;
   template <class Accept, class Patience>

@@ -285,6 +285,7 @@ bool HnswIndex::by_subgraphs(const QueryView& query, const SearchRequest& reques
   const auto members = static_cast<double>(std::max(cover->members, filter.count));
   const double otherwise = std::min({others.scan, others.walk.cost(effort.share), others.lists.cost(effort.share)});
   const Planner planner(course, static_cast<double>(filter.count) / members, otherwise);
+  others.tell(effort.share, report);
   report.subgraph_cost = planner.cost();
   return planner.cost() <= otherwise && attempt(&planner);
 }
@@ -365,10 +366,8 @@ bool HnswIndex::search_one(const QueryView& query, const SearchRequest& request,
   }
   if (request.plan == Plan::automatic && passing != nullptr) {
     const Ways those = ways(effort, matches, together);
-    report.scan_cost = those.scan;
-    report.walk_cost = those.walk.cost(effort.share);
-    report.lists_cost = those.lists.cost(effort.share);
-    const Planner walker(those.walk, effort.share, std::min(those.scan, report.lists_cost));
+    those.tell(effort.share, report);
+    const Planner walker(those.walk, effort.share, std::min(those.scan, those.lists.cost(effort.share)));
     const bool walks = walker.begins();
     if (walks && attempt(acceptance(), walker)) return true;
     // If a walk has shown how few pass around the query, that is not tried again.
