@@ -30,6 +30,12 @@ std::size_t scan_blocks(const std::byte* block, std::uint32_t size, std::size_t 
   const auto slots_of = [&](std::uint32_t b) {
     return reinterpret_cast<const Slot*>(block + (b + 1) * stride) - kRows;
   };
+  // Of a file that may be hostile, what stands in places that are free was never looked at.
+  Slot last[kRows];
+  const auto used = [&](const Slot* slots, std::uint32_t n) {
+    std::fill(std::copy_n(slots, n, last), last + kRows, kNoSlot);
+    return static_cast<const Slot*>(last);
+  };
   std::size_t passed = passing == nullptr ? size : 0;
   for (std::uint32_t first = 0; first < size; first += kAtOnce * kRows, block += kAtOnce * stride) {
     const std::uint32_t blocks = std::min(kAtOnce, (size - first + kRows - 1) / kRows);
@@ -38,7 +44,7 @@ std::size_t scan_blocks(const std::byte* block, std::uint32_t size, std::size_t 
       const std::uint32_t left = size - first - b * kRows;
       near[b] = left < kRows ? (std::uint32_t{1} << left) - 1 : ~std::uint32_t{0};
       if (passing == nullptr) continue;
-      near[b] &= kernels.test_bits(passing->words().data(), slots_of(b));
+      near[b] &= kernels.test_bits(passing->words().data(), left < kRows ? used(slots_of(b), left) : slots_of(b));
       if (near[b] == 0) continue;
       passed += bit_count(near[b]);
       prefetch(block + b * stride, stride - kRows * sizeof(Slot));
