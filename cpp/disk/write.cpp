@@ -95,26 +95,14 @@ std::vector<std::uint32_t> DiskIndex::homes_for(const State& state, std::span<co
 
 // By their homes, in memory.
 void DiskIndex::put_in_lists(State& state, std::span<const Slot> slots, std::span<const std::byte* const> rows) const {
-  std::vector<std::pair<std::uint32_t, std::size_t>> moves;
+  std::vector<PostingLists::Entry> entries;
   for (std::size_t i = 0; i < slots.size(); ++i) {
     for (std::uint32_t home : state.homes_of(slots[i])) {
-      if (home != kNoList) moves.emplace_back(home, i);
+      if (home != kNoList) entries.push_back({home, i});
     }
   }
-  std::sort(moves.begin(), moves.end());
-  std::vector<Slot> members;
-  std::vector<float> vectors;
-  for (std::size_t i = 0; i < moves.size();) {
-    const std::uint32_t list = moves[i].first;
-    members.clear();
-    vectors.clear();
-    for (; i < moves.size() && moves[i].first == list; ++i) {
-      members.push_back(slots[moves[i].second]);
-      vectors.resize(vectors.size() + dim_);
-      state.fresh.codes().load(rows[moves[i].second], dtype_, vectors.data() + vectors.size() - dim_);
-    }
-    state.fresh.append(list, members, vectors.data());
-  }
+  const auto load = [&](std::size_t i, float* out) { state.fresh.codes().load(rows[i], dtype_, out); };
+  state.fresh.append_each(slots, std::move(entries), load);
 }
 
 void DiskIndex::write_log(std::string_view kind, SectionList& sections) {

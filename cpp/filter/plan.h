@@ -71,8 +71,7 @@ struct Course {
 
 /// What the parts of a search cost on the index at hand, in nanoseconds.
 struct PlanCosts {
-  Course walk;        ///< of an effort of 1
-  Course lists;       ///< of one list; no steps where there are no lists
+  Course course;      ///< of an effort of 1: a walk's, or of one list
   double match = 0;   ///< an item scored by a scan over those that pass
   double shared = 0;  ///< the same once it is at hand, among many queries that are scanned for together
 

@@ -175,7 +175,7 @@ std::pair<std::size_t, std::size_t> HnswState::lists_for(std::size_t ef) const {
 
 HnswIndex::Ways HnswIndex::ways(const Effort& effort, std::size_t matches, std::size_t together) const {
   const PlanCosts costs = plan_costs().shared_by(together);
-  Ways ways{costs.match * static_cast<double>(matches), costs.walk, {}};
+  Ways ways{costs.match * static_cast<double>(matches), costs.course, {}};
   ways.walk.steps *= expected(effort);
   if (state_->filter_lists) {
     ways.lists = state_->filter_lists->course();

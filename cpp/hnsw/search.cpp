@@ -116,7 +116,7 @@ PlanCosts HnswIndex::measure_costs() const {
   }
   Course walk = Course::fitted(least.run(), all.run(), few.run(), kShare);
   walk.steps /= kTimedEf;
-  return {walk, {}, median(matches), median(shared)};
+  return {walk, median(matches), median(shared)};
 }
 
 PlanCosts HnswIndex::plan_costs() const {
@@ -407,7 +407,7 @@ void HnswIndex::radius_one(const QueryView& query, float radius, const SearchReq
   const auto by_walk = [&] {
     // This walk goes by distances, whatever the layout: it expands all that it keeps.
     const PlanCosts costs = plan_costs();
-    Course course = costs.walk;
+    Course course = costs.course;
     course.steps = static_cast<double>(request.ef);
     const double share = static_cast<double>(matches) / static_cast<double>(state.table.live());
     const Planner planner(course, share, costs.match * static_cast<double>(matches));

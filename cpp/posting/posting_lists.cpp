@@ -66,6 +66,27 @@ void PostingLists::append(std::uint32_t list, std::span<const Slot> slots, const
   measure(one);
 }
 
+std::vector<std::uint32_t> PostingLists::append_each(std::span<const Slot> slots, std::vector<Entry> entries,
+                                                     const std::function<void(std::size_t, float*)>& load) {
+  std::sort(entries.begin(), entries.end());
+  std::vector<std::uint32_t> filled;
+  std::vector<Slot> members;
+  std::vector<float> vectors;
+  for (std::size_t at = 0; at < entries.size();) {
+    const std::uint32_t list = entries[at].list;
+    members.clear();
+    vectors.clear();
+    for (; at < entries.size() && entries[at].list == list; ++at) {
+      members.push_back(slots[entries[at].i]);
+      vectors.resize(vectors.size() + dim_);
+      load(entries[at].i, vectors.data() + vectors.size() - dim_);
+    }
+    if (size(list) == 0) filled.push_back(list);
+    append(list, members, vectors.data());
+  }
+  return filled;
+}
+
 void PostingLists::remove(std::uint32_t list, Slot slot) {
   List& one = lists_[list];
   for (std::uint32_t place = 0; place < one.size; ++place) {

@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <bit>
+#include <compare>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <vector>
 
@@ -96,6 +98,15 @@ class PostingLists {
   /// For one thread a list, in lists that have the room (or for one thread in all): puts slots at the end; their
   /// vectors are size x dim.
   void append(std::uint32_t list, std::span<const Slot> slots, const float* vectors);
+  /// The i-th of some slots, to stand in a list.
+  struct Entry {
+    std::uint32_t list;
+    std::size_t i;
+    auto operator<=>(const Entry&) const = default;
+  };
+  /// Puts each at the end of its list, load(i, out) giving the vector. Returns the lists that were empty before.
+  std::vector<std::uint32_t> append_each(std::span<const Slot> slots, std::vector<Entry> entries,
+                                         const std::function<void(std::size_t, float*)>& load);
   /// Takes a slot out, of a list that may have it.
   void remove(std::uint32_t list, Slot slot);
   void slots_of(std::uint32_t list, std::vector<Slot>& out) const;

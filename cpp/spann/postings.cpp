@@ -55,7 +55,7 @@ std::vector<std::uint32_t> Postings::homes_for(std::span<const Slot> slots, int 
 
 void Postings::settle(std::span<const Slot> slots, std::span<const std::uint32_t> chosen) {
   homes.resize(table.slots() * replicas, kNoList);
-  std::vector<std::pair<std::uint32_t, Slot>> moves;
+  std::vector<PostingLists::Entry> moves;
   for (std::size_t i = 0; i < slots.size(); ++i) {
     const auto wanted = chosen.subspan(i * replicas, replicas);
     const auto has = homes_of(slots[i]);
@@ -63,23 +63,12 @@ void Postings::settle(std::span<const Slot> slots, std::span<const std::uint32_t
       if (home != kNoList && std::find(wanted.begin(), wanted.end(), home) == wanted.end()) leave(home, slots[i]);
     }
     for (std::uint32_t home : wanted) {
-      if (home != kNoList && std::find(has.begin(), has.end(), home) == has.end()) moves.emplace_back(home, slots[i]);
+      if (home != kNoList && std::find(has.begin(), has.end(), home) == has.end()) moves.push_back({home, i});
     }
     std::copy(wanted.begin(), wanted.end(), has.begin());
   }
-  std::sort(moves.begin(), moves.end());
-  std::vector<Slot> members;
-  std::vector<float> vectors;
-  for (std::size_t i = 0; i < moves.size();) {
-    const std::uint32_t list = moves[i].first;
-    members.clear();
-    for (; i < moves.size() && moves[i].first == list; ++i) members.push_back(moves[i].second);
-    vectors.resize(members.size() * table.dim());
-    for (std::size_t m = 0; m < members.size(); ++m) stored.load(members[m], vectors.data() + m * table.dim());
-    const bool empty = lists.size(list) == 0;
-    lists.append(list, members, vectors.data());
-    if (empty) centroids.add(lists, list);
-  }
+  const auto load = [&](std::size_t i, float* out) { stored.load(slots[i], out); };
+  for (const std::uint32_t list : lists.append_each(slots, std::move(moves), load)) centroids.add(lists, list);
 }
 
 void Postings::leave(std::uint32_t list, Slot slot) {

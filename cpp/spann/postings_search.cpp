@@ -107,7 +107,9 @@ bool Postings::probe(const QueryView& query, const ProbeRequest& request, Scratc
   const float length = product ? std::sqrt(kernels.norm2(row, table.dim())) : 0.0f;
   // What rounding the query to 7 bits does: of lists far smaller than it is long, that is what errors come from.
   const float rounding = tables.scale * std::sqrt(static_cast<float>(tables.count) / 12.0f);
+  // Rows that an add has put into lists are none of the index's items before it ends.
   const auto accept = [&](Slot slot) {
+    if (request.passing == nullptr && !table.alive(slot)) return false;
     return request.left_out == kNoSlot || (slot != request.left_out && !table.same_vector(slot, request.left_out));
   };
   s.visited.reset(table.slots());

@@ -31,7 +31,7 @@ PlanCosts SpannIndex::measure_costs() const {
     matches.push_back(times.match);
     shared.push_back(times.shared);
   }
-  return {{}, state.postings.course(), median(matches), median(shared)};
+  return {state.postings.course(), median(matches), median(shared)};
 }
 
 PlanCosts SpannIndex::plan_costs() const {
@@ -62,10 +62,10 @@ bool SpannIndex::search_one(const QueryView& query, const SearchRequest& request
   };
   if (request.plan == Plan::automatic && passing != nullptr) {
     PlanCosts costs = plan_costs().shared_by(together);
-    costs.lists.steps *= static_cast<double>(wanted);
+    costs.course.steps *= static_cast<double>(wanted);
     report.scan_cost = costs.match * static_cast<double>(filter.count);
     const double share = static_cast<double>(filter.count) / static_cast<double>(state.table.live());
-    const Planner planner(costs.lists, share, report.scan_cost);
+    const Planner planner(costs.course, share, report.scan_cost);
     report.walk_cost = planner.cost();
     if (planner.begins() && attempt(&planner)) return true;
   } else if (request.plan == Plan::walk ||

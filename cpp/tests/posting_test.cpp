@@ -11,6 +11,7 @@
 #include "cluster/clusters.h"
 #include "posting/posting_lists.h"
 #include "spann/home_chooser.h"
+#include "spann/postings.h"
 #include "tests/check.h"
 #include "tests/normal.h"
 
@@ -250,6 +251,89 @@ TEST(lists_hold_what_was_put_in_and_not_taken_out) {
   lists.reset(0, rows.data() + 3 * kDim);
   CHECK_EQ(lists.size(0), 0u);
   CHECK(scanned(lists, 0, tables, base, kAll).empty());
+}
+
+TEST(lists_are_scanned_for_what_passes) {
+  constexpr std::uint32_t kDim = 12, kRows = 600;
+  PostingLists lists(kDim, Metric::l2);
+  const std::vector<float> rows = normal(kRows * kDim, 4), query = normal(kDim, 5);
+  lists.add_list(rows.data());
+  std::vector<Slot> slots(kRows);
+  std::iota(slots.begin(), slots.end(), Slot{0});
+  lists.append(0, slots, rows.data());
+  // Of the last block, what stands in places that are free is not looked at.
+  for (Slot slot = kRows - 5; slot < kRows; ++slot) lists.remove(0, slot);
+  QueryBuffer buffer;
+  const simd::BlockQuery tables = lists.codes().prepare(query.data(), buffer);
+  const float base = distance2(query.data(), rows.data(), kDim);
+  const auto all = scanned(lists, 0, tables, base, kAll);
+  CHECK_EQ(all.size(), kRows - 5u);
+  for (const std::size_t every : {1, 2, 40, 1000}) {
+    Bitset passing(kRows);
+    for (std::size_t slot = 0; slot < kRows; slot += every) passing.set(slot);
+    for (const float bound : {kAll, all[30].second}) {
+      std::vector<std::pair<Slot, float>> expected, found;
+      for (const auto& one : all) {
+        if (passing.test(one.first) && one.second < bound) expected.push_back(one);
+      }
+      const std::size_t passed = lists.scan(0, kNoList, tables, base, bound, &passing, simd::kernels(),
+                                            [&](Slot slot, float estimate) { found.emplace_back(slot, estimate); });
+      CHECK(found == expected, "every ", every, " bound ", bound);
+      CHECK_EQ(passed, (kRows - 5 + every - 1) / every);
+    }
+  }
+}
+
+TEST(rows_are_put_into_their_lists_at_once) {
+  constexpr std::uint32_t kDim = 8;
+  PostingLists one_by_one(kDim, Metric::l2), at_once(kDim, Metric::l2);
+  const std::vector<float> rows = normal(90 * kDim, 4);
+  std::vector<Slot> slots(90);
+  std::iota(slots.begin(), slots.end(), Slot{10});
+  std::vector<PostingLists::Entry> entries;
+  for (std::uint32_t list = 0; list < 3; ++list) {
+    one_by_one.add_list(rows.data() + list * kDim);
+    at_once.add_list(rows.data() + list * kDim);
+  }
+  one_by_one.append(1, {slots.data(), 1}, rows.data());
+  at_once.append(1, {slots.data(), 1}, rows.data());
+  for (std::size_t i = 90; i-- > 1;) entries.push_back({i % 2 == 0 ? 0u : 1u, i});
+  for (std::size_t i = 1; i < 90; ++i) one_by_one.append(i % 2 == 0 ? 0 : 1, {&slots[i], 1}, rows.data() + i * kDim);
+  const auto filled = at_once.append_each(
+      slots, entries, [&](std::size_t i, float* out) { std::copy_n(rows.data() + i * kDim, kDim, out); });
+  CHECK(filled == std::vector<std::uint32_t>{0});
+  QueryBuffer buffer;
+  const simd::BlockQuery tables = at_once.codes().prepare(rows.data(), buffer);
+  for (std::uint32_t list = 0; list < 3; ++list) {
+    CHECK(scanned(at_once, list, tables, 1.0f, kAll) == scanned(one_by_one, list, tables, 1.0f, kAll), list);
+  }
+}
+
+TEST(rows_in_lists_are_found_once_they_are_revealed) {
+  constexpr std::uint32_t kDim = 16, kRows = 500;
+  const std::vector<float> rows = normal((kRows + 1) * kDim, 6);
+  Table table(kDim, DType::f32, Metric::l2);
+  const auto append = [&](std::size_t i) {
+    return table.append(reinterpret_cast<const std::byte*>(rows.data() + i * kDim));
+  };
+  std::vector<Slot> slots;
+  table.reserve(kRows + 1);
+  for (std::size_t i = 0; i < kRows; ++i) {
+    slots.push_back(append(i));
+    table.reveal(slots.back(), static_cast<std::int64_t>(i), table.next_arrival());
+  }
+  Postings postings(table, 20, 2, 0);
+  postings.build(slots, 1);
+  const Slot fresh = append(kRows);
+  postings.settle({&fresh, 1}, postings.homes_for({&fresh, 1}, 1));
+  Scratch s;
+  const auto nearest = [&] {
+    postings.probe({rows.data() + kRows * kDim, DType::f32, kNoSlot}, {1, 4, 4}, s);
+    return s.nearest.sorted().front().slot();
+  };
+  CHECK(nearest() != fresh);
+  table.reveal(fresh, kRows, table.next_arrival());
+  CHECK_EQ(nearest(), fresh);
 }
 
 TEST(nearest_centroids_are_found_while_they_come_and_go) {
