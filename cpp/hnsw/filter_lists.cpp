@@ -12,7 +12,6 @@
 
 #include "core/parallel.h"
 #include "core/random.h"
-#include "graph/code_walk.h"
 #include "hnsw/hnsw_index.h"
 
 namespace annlib {
@@ -22,6 +21,8 @@ namespace {
 constexpr std::size_t kListedFrom = 16384;
 // Stored vectors from which it is learnt how many lists do what a walk does, and for how many neighbours.
 constexpr std::size_t kLearnt = 256, kNearest = 10;
+// What lies in this share of the lists is near a query.
+constexpr double kNear = 1.0 / 16;
 // Lists are tried in powers of two below this.
 constexpr std::size_t kMostLists = 256;
 
@@ -106,8 +107,8 @@ void HnswIndex::mend_filter_lists(std::size_t changes, int threads) {
 }
 
 // With stored vectors as queries, each as though it were not there: the recall of walks through the graph, and how many
-// lists it takes for the same, among all items and among a quarter: of the items, and of the lists, of which most lie
-// far from a query, whichever takes more.
+// lists it takes for the same where all items pass, a quarter of them, or what lies apart from the query: whichever
+// takes most.
 std::vector<float> HnswIndex::learn_list_efforts(const FilterLists& lists, int threads) const {
   constexpr std::size_t kWalks = HnswState::kEfforts, kProbes = std::bit_width(kMostLists) - 1;
   const HnswState& state = *state_;
@@ -121,8 +122,6 @@ std::vector<float> HnswIndex::learn_list_efforts(const FilterLists& lists, int t
   }
   Bitset quarter = state.table.alive_bits().copy();
   quarter.edit_words([](std::size_t w, std::uint64_t word) { return word & random64(0, 9, w) & random64(1, 9, w); });
-  const Bitset quarter_of_lists = lists.quarter();
-  const Bitset* const passing[] = {nullptr, &quarter, &quarter_of_lists};
   Recalls<kWalks> by_walks;
   Recalls<kProbes> by_lists[3];
   parallel_for(queries.size(), 4, threads, [&](std::size_t begin, std::size_t end, int) {
@@ -141,36 +140,34 @@ std::vector<float> HnswIndex::learn_list_efforts(const FilterLists& lists, int t
         search_one(query, request, {nullptr, state.table.live(), nullptr}, 1, s, report);
         return s.found;
       });
+      Bitset apart = state.table.alive_bits().copy();
+      lists.leave_out_near(query, kNear, s, apart);
+      const Bitset* const passing[] = {&state.table.alive_bits(), &quarter, &apart};
       for (std::size_t p : {0, 1, 2}) {
         by_lists[p].count(1, [&](std::size_t wanted) {
-          lists.probe(query, {kNearest, wanted, wanted, passing[p], queries[i]}, s);
+          lists.probe(query, {kNearest, wanted, passing[p], queries[i]}, s);
           return s.nearest.sorted();
         });
       }
     }
   });
   std::vector<float> efforts;
-  const auto lists_for = [&](const Recalls<kProbes>& probes, std::size_t w) {
-    return static_cast<float>(std::exp2(probes.doublings_for(by_walks.recall(w))));
-  };
-  for (std::size_t w = 0; w < kWalks; ++w) efforts.push_back(lists_for(by_lists[0], w));
   for (std::size_t w = 0; w < kWalks; ++w) {
-    efforts.push_back(std::max(lists_for(by_lists[1], w), lists_for(by_lists[2], w)));
+    double most = 0;
+    for (const auto& probes : by_lists) most = std::max(most, probes.doublings_for(by_walks.recall(w)));
+    efforts.push_back(static_cast<float>(std::exp2(most)));
   }
   return efforts;
 }
 
-std::pair<std::size_t, std::size_t> HnswState::lists_for(std::size_t ef) const {
+std::size_t HnswState::lists_for(std::size_t ef) const {
   const double at = std::log2(static_cast<double>(ef) / static_cast<double>(kFirstEffort));
   const double inside = std::clamp(at, 0.0, static_cast<double>(kEfforts - 1));
   const auto low = static_cast<std::size_t>(inside);
   const std::size_t high = std::min(low + 1, kEfforts - 1);
-  const auto between = [&](const float* efforts) {
-    const double lists = std::lerp(static_cast<double>(efforts[low]), static_cast<double>(efforts[high]),
-                                   inside - static_cast<double>(low));
-    return static_cast<std::size_t>(std::max(std::ceil(lists * std::exp2(at - inside)), 1.0));
-  };
-  return {between(list_efforts.data()), between(list_efforts.data() + kEfforts)};
+  const double lists = std::lerp(static_cast<double>(list_efforts[low]), static_cast<double>(list_efforts[high]),
+                                 inside - static_cast<double>(low));
+  return static_cast<std::size_t>(std::max(std::ceil(lists * std::exp2(at - inside)), 1.0));
 }
 
 HnswIndex::Ways HnswIndex::ways(const Effort& effort, std::size_t matches, std::size_t together) const {
@@ -179,9 +176,7 @@ HnswIndex::Ways HnswIndex::ways(const Effort& effort, std::size_t matches, std::
   ways.walk.steps *= expected(effort);
   if (state_->filter_lists) {
     ways.lists = state_->filter_lists->course();
-    const auto [wide, narrow] = state_->lists_for(effort.ef);
-    ways.lists.steps *=
-        kFarther * std::lerp(static_cast<double>(narrow), static_cast<double>(wide), breadth(effort.share));
+    ways.lists.steps *= kFarther * static_cast<double>(state_->lists_for(effort.ef));
   } else {
     ways.lists.start = std::numeric_limits<double>::infinity();
   }
@@ -198,8 +193,7 @@ void HnswIndex::Ways::tell(double share, PlanReport& report) const {
 bool HnswIndex::by_lists(const QueryView& query, std::size_t k, const Effort& effort, const Bitset& passing,
                          const Planner* planner, PlanReport& report, Scratch& s) const {
   report.plan = Plan::lists;
-  const auto [wide, narrow] = state_->lists_for(effort.ef);
-  const ProbeRequest request{k, wide, narrow, &passing, query.left_out, planner};
+  const ProbeRequest request{k, state_->lists_for(effort.ef), &passing, query.left_out, planner};
   if (state_->filter_lists->probe(query, request, s)) s.found = s.nearest.sorted();
   if (s.found.size() == k) return true;
   s.found.clear();

@@ -21,8 +21,9 @@ namespace annlib {
 /// What is looked for in posting lists.
 struct ProbeRequest {
   std::size_t k;
-  std::size_t wanted;                ///< lists, about: fewer where what was found is near, more where it is far
-  std::size_t wanted_filtered;       ///< the same where of what is in the lists a quarter passes, or less
+  /// Lists, about, where all passes: fewer where what was found is near, more where it is far. Of what passes a filter
+  /// as much is found as by so many where all does.
+  std::size_t wanted;
   const Bitset* passing = nullptr;   ///< only these slots
   Slot left_out = kNoSlot;           ///< nor this one, nor what equals it
   const Planner* planner = nullptr;  ///< breaks it off where that says so
@@ -49,8 +50,8 @@ class FilterLists {
   virtual void maintain(int threads, FairSharedMutex& lock) = 0;
   /// The nearest k, with exact distances, into s.nearest; false where it was broken off.
   virtual bool probe(const QueryView& query, const ProbeRequest& request, Scratch& s) const = 0;
-  /// The rows of a quarter of the lists, drawn at random: what passes a filter that goes along with where vectors lie.
-  virtual Bitset quarter() const = 0;
+  /// Takes the rows out that are in the lists nearest to a query, of which it takes a share.
+  virtual void leave_out_near(const QueryView& query, double share, Scratch& s, Bitset& rows) const = 0;
   /// What a probe of one wanted list takes, timed on this machine and the state of its memory when it is first asked.
   virtual const Course& course() const = 0;
   virtual std::size_t memory_bytes() const = 0;

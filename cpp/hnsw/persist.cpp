@@ -136,7 +136,7 @@ void HnswIndex::restore(const std::shared_ptr<const Container>& file, Slot entry
   if (make_lists_ == nullptr || file->find("filter_lists.efforts") == nullptr) return;
   state.list_efforts = storage::read_vector<float>(*file, "filter_lists.efforts", ElementType::f32);
   const auto effort = [](float lists) { return lists >= 1.0f && lists <= 1e6f; };
-  if (state.list_efforts.size() != 2 * HnswState::kEfforts ||
+  if (state.list_efforts.size() != HnswState::kEfforts ||
       !std::all_of(state.list_efforts.begin(), state.list_efforts.end(), effort)) {
     throw CorruptError("the efforts of the lists for filters are none");
   }

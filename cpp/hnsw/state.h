@@ -45,12 +45,12 @@ struct HnswState {
   FilterIndexes filter_indexes;  ///< by the attribute that they are on
   /// Over all that lives; nullptr where there are no attributes, or few items.
   std::unique_ptr<FilterLists> filter_lists;
-  /// How many lists find as much of all items as a walk of effort kFirstEffort does, one of twice, four times as much;
-  /// and then, among a quarter of the items.
+  /// How many lists find as much of what passes a filter as a walk of effort kFirstEffort does of all items, one of
+  /// twice, four times as much.
   std::vector<float> list_efforts;
   static constexpr std::size_t kFirstEffort = 16, kEfforts = 5;
-  /// By them, for any effort, among all and among a quarter.
-  std::pair<std::size_t, std::size_t> lists_for(std::size_t ef) const;
+  /// By them, for any effort.
+  std::size_t lists_for(std::size_t ef) const;
   /// By how much distances grow when their rank doubles: as the logarithm to base 2, under ip in their own unit.
   float spread = 0.0f;
   /// Of walks and scans of what this state holds; measured by the first search that has a choice, so by a reader.

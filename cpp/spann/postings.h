@@ -14,11 +14,13 @@
 #include "posting/posting_lists.h"
 #include "spann/centroid_index.h"
 #include "spann/centroids.h"
+#include "spann/expected_rest.h"
 #include "table/table.h"
 
 namespace annlib {
 
-/// How many times as far as the k-th nearest found the centroid of the last of about n lists is, by Postings::reach.
+/// How many times as far as the k-th nearest found the centroid of the last of about n lists is, by Postings::reach;
+/// and so for whatever else is known of 1, 2, 4 ... lists.
 float reach_of(std::span<const float> reach, double lists);
 
 /// The rows of a table in posting lists around centroids (Chen et al., SPANN, NeurIPS 2021, arXiv 2111.08566): which
@@ -44,7 +46,10 @@ struct Postings final : FilterLists {
   std::size_t clustered = 0;  ///< rows when the lists were made
   /// reach[i]: by how much the 2^i-th nearest centroid is farther than the tenth nearest vector, for a typical query.
   std::vector<float> reach;
-  float radius = 0;  ///< typical distance of a row from the centroid of its list; not under ip
+  /// In how many dimensions the rows of lists are spread, as ExpectedRest understands it; not under ip.
+  float dims = 1;
+  /// rests[i]: the share of the nearest that 2^i lists leave, without a filter, as expected so.
+  std::vector<float> rests;
   /// Typical error of an estimate, in widths of its list times the length of what the query differs in.
   float error = 0;
 
@@ -60,6 +65,9 @@ struct Postings final : FilterLists {
   void fill(std::span<const Slot> slots, int threads);
   void build(std::span<const Slot> slots, int threads) override;
 
+  /// From stored vectors, which are the ones of `slots`: reach, dims, rests and error. (postings_learn.cpp)
+  void learn(std::span<const Slot> slots, int threads);
+
   // Changes. (postings.cpp)
 
   /// The n nearest lists to a row by squared distance.
@@ -74,7 +82,7 @@ struct Postings final : FilterLists {
   // Searches. (postings_search.cpp)
 
   bool probe(const QueryView& query, const ProbeRequest& request, Scratch& s) const override;
-  Bitset quarter() const override;
+  void leave_out_near(const QueryView& query, double share, Scratch& s, Bitset& rows) const override;
   const Course& course() const override;
 
   // Files. (postings_persist.cpp)
@@ -87,12 +95,11 @@ struct Postings final : FilterLists {
   void leave(std::uint32_t list, Slot slot);
   void dissolve(std::uint32_t list, int threads);
   void split(std::uint32_t list, int threads, FairSharedMutex& lock);
-  void learn(std::span<const Slot> slots, int threads);
   void rank(const Scan& exact, std::size_t k, Scratch& s) const;
   Course measure() const;
-  void measure_radius();
-  float depth_of(std::size_t wanted) const;
+  float radius_of(std::uint32_t list) const;
 
+  bool spread_kept_ = true;  ///< in files
   mutable std::once_flag measured_;
   mutable Course course_;
 };

@@ -1,11 +1,9 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <numbers>
 #include <vector>
 
 #include "core/random.h"
-#include "graph/code_walk.h"
 #include "index/timing.h"
 #include "spann/postings.h"
 
@@ -18,6 +16,8 @@ constexpr float kErrors = 2.0f;
 // next ones must undercut.
 constexpr std::size_t kListsAtOnce = 4, kWaiting = 64;
 constexpr std::size_t kExactAtOnce = 8;
+// Of what passes a filter, how much is left is looked at after every list at first, then by an n-th more each time.
+constexpr std::size_t kLookEvery = 4;
 // Lists that are looked for besides those that are wanted, and how many times as many when that was not enough.
 constexpr std::size_t kSpareLists = 16, kMoreLists = 4;
 
@@ -29,30 +29,6 @@ float reach_of(std::span<const float> reach, double lists) {
   const std::size_t high = std::min(low + 1, reach.size() - 1);
   const auto share = static_cast<float>(at - static_cast<double>(low));
   return reach[low] + share * (reach[high] - reach[low]);
-}
-
-// The length of what is left of a row without its centroid, by what a code keeps of it (list_codes.h): of a vector
-// whose directions are random, the sum of its elements' magnitudes is its length times the root of 2 d / pi.
-void Postings::measure_radius() {
-  double sum = 0, rows = 0;
-  for (std::uint32_t list = 0; list < lists.count(); ++list) {
-    const auto size = static_cast<double>(lists.size(list));
-    if (size > 0 && std::isfinite(lists.width(list)))
-      sum += size * static_cast<double>(lists.width(list)), rows += size;
-  }
-  const double dims = 4.0 * static_cast<double>(lists.codes().tables());
-  const double length = std::sqrt(2 * dims / std::numbers::pi) / (2 * static_cast<double>(lists.codes().part()));
-  radius = rows > 0 ? static_cast<float>(length * sum / rows) : 0.0f;
-}
-
-// Where what passes lies far from the query and its lists close together, a list is worth a look if a row of it may be
-// as near as the k-th. Of a row at a distance r from a centroid at D, in a direction of its own, the squared distance
-// is about D^2 + r^2, and the nearest of a list's lie a multiple of 2 D r below: this one, by reaches, of which the
-// first is of the list that a vector stands in, where D = r.
-float Postings::depth_of(std::size_t wanted) const {
-  const float first = reach.front(), times = reach_of(reach, static_cast<double>(wanted)) / first;
-  const float depth = (times + 1 - 1 / first) / (2 * std::sqrt(times));
-  return std::isfinite(depth) ? depth : std::numeric_limits<float>::max();
 }
 
 // The candidates in s.expanded, (least likely distance, slot), by their exact distances into s.nearest: as long as they
@@ -85,19 +61,15 @@ void Postings::rank(const Scan& exact, std::size_t k, Scratch& s) const {
   waiting.clear();
 }
 
-// From about `wanted` lists, from fewer where what was found is near and from more where it is far.
+// Without a filter the nearest lie around the query, as they do around the vectors from which reaches were learnt: from
+// about `wanted` lists, from fewer where what was found is near and from more where it is far. What passes a filter may
+// lie elsewhere: from as many lists as leave no more of it than `wanted` of all.
 bool Postings::probe(const QueryView& query, const ProbeRequest& request, Scratch& s) const {
   const std::size_t k = request.k, wanted = request.wanted;
   const std::size_t count = centroids.count(), most = request.passing != nullptr ? count : std::min(count, 4 * wanted);
-  const bool product = table.metric() == Metric::ip;
-  const std::size_t narrow = request.wanted_filtered;
-  // Without a filter the nearest lie around the query, as they do around the vectors from which reaches were learnt.
-  const bool elsewhere = request.passing != nullptr && !product;
-  const auto limit_for = [&](std::size_t n) {
-    if (n >= count) return std::numeric_limits<float>::max();
-    return elsewhere ? depth_of(n) : reach_of(reach, static_cast<double>(n));
-  };
-  const float wide_limit = limit_for(wanted), narrow_limit = limit_for(narrow);
+  const bool product = table.metric() == Metric::ip, elsewhere = request.passing != nullptr && !product;
+  const float limit = wanted < count ? reach_of(reach, static_cast<double>(wanted)) : std::numeric_limits<float>::max();
+  const float enough = wanted < count ? reach_of(rests, static_cast<double>(wanted)) : -1.0f;
   const float part = lists.codes().part();
   const Scan exact = stored.prepare(query, s.row);
   const simd::Kernels& kernels = simd::kernels();
@@ -115,38 +87,48 @@ bool Postings::probe(const QueryView& query, const ProbeRequest& request, Scratc
   s.visited.reset(table.slots());
   s.nearest.reset(k);
   s.expanded.clear();
-  std::size_t at = 0, asked = 0;
+  ExpectedRest rest(dims);
+  std::vector<Slot> scanned;
+  std::size_t at = 0, asked = 0, next_look = 1;
   double passed = 0, looked_at = 1;
+  // Whether the list at hand, at this distance, is one too many.
+  const auto done = [&](float distance) {
+    if (elsewhere) {
+      if (at < next_look || !s.nearest.full()) return false;
+      next_look = at + at / kLookEvery + 1;
+      rank(exact, k, s);
+      return rest.share(s.nearest.bound().distance() / part) <= static_cast<double>(enough);
+    }
+    // What is typical of the data need not be so around this query.
+    if (2 * at < wanted) return false;
+    const float kth = s.nearest.full() ? s.nearest.bound().distance() : std::numeric_limits<float>::infinity();
+    return product ? distance > kth + limit : distance > kth * limit;
+  };
   while (at < most) {
     asked = std::min(most, asked == 0 ? wanted + kSpareLists : kMoreLists * asked);
     centroids.search(lists, row, tables, asked, s);
-    for (; at < s.found.size() && at < most; ++at) {
-      const std::uint32_t list = s.found[at].slot();
-      const float distance = s.found[at].distance();
+    const bool all = s.found.size() < asked;
+    // Of those that were not known to be near before, some are nearer than what has been scanned.
+    std::erase_if(s.found, [&](Candidate c) { return std::binary_search(scanned.begin(), scanned.end(), c.slot()); });
+    if (elsewhere) {
+      for (const Candidate c : s.found) rest.expect(c.distance() / part, radius_of(c.slot()), lists.size(c.slot()));
+      rest.beyond(count - std::min(count, rest.lists()));
+    }
+    for (std::size_t i = 0; i < s.found.size() && at < most; ++i, ++at) {
+      const std::uint32_t list = s.found[i].slot();
+      const float distance = s.found[i].distance();
+      if (done(distance)) return rank(exact, k, s), true;
       const float kth = s.nearest.full() ? s.nearest.bound().distance() : std::numeric_limits<float>::infinity();
-      // The more of what lies here passes, the more lists it takes for the same recall, as with walks (LocalReach).
-      const float part_wide = request.passing != nullptr ? breadth(static_cast<float>(passed / looked_at)) : 1.0f;
-      const float limit = std::lerp(narrow_limit, wide_limit, part_wide);
-      const auto too_far = [&] {
-        if (product) return distance > kth + limit;
-        if (!elsewhere) return distance > kth * limit;
-        const float square = distance / part;
-        return square + radius * radius - kth / part > 2 * limit * radius * std::sqrt(std::max(square, 0.0f));
-      };
-      // What is typical of the data need not be so around this query.
-      const float least = std::lerp(static_cast<float>(narrow), static_cast<float>(wanted), part_wide) / 2;
-      if (static_cast<float>(at) >= least && too_far()) {
-        return rank(exact, k, s), true;
-      }
       const float compared = product ? length : std::sqrt(std::max(distance / part, 0.0f));
       float margin = kErrors * lists.width(list) * (error * compared + rounding);
       if (!std::isfinite(margin)) margin = std::numeric_limits<float>::max();
-      const std::uint32_t next = at + 1 < s.found.size() ? s.found[at + 1].slot() : kNoList;
+      const std::uint32_t next = i + 1 < s.found.size() ? s.found[i + 1].slot() : kNoList;
       const std::size_t passes = lists.scan(list, next, tables, distance, kth + margin, request.passing, kernels,
                                             [&](Slot slot, float estimate) {
                                               if (!s.visited.insert(slot) || !accept(slot)) return;
                                               s.expanded.emplace_back(estimate - margin, slot);
                                             });
+      if (elsewhere) rest.scanned(passes);
       passed += static_cast<double>(passes);
       looked_at += static_cast<double>(lists.size(list));
       s.cost.estimates += passes;
@@ -155,21 +137,25 @@ bool Postings::probe(const QueryView& query, const ProbeRequest& request, Scratc
       const double steps = static_cast<double>(at + 1);
       if (request.planner != nullptr && !request.planner->goes_on(at + 1, steps * passed / looked_at)) return false;
     }
-    if (s.found.size() < asked) break;
+    if (all) break;
+    for (const Candidate c : s.found) scanned.push_back(c.slot());
+    std::sort(scanned.begin(), scanned.end());
   }
   rank(exact, k, s);
   return true;
 }
 
-Bitset Postings::quarter() const {
-  Bitset some(table.slots());
+void Postings::leave_out_near(const QueryView& query, double share, Scratch& s, Bitset& rows) const {
+  std::vector<float> row(table.dim());
+  lists.codes().load(query.data, query.dtype, row.data());
+  std::vector<NearCentroid> near;
+  const auto n = static_cast<std::size_t>(std::ceil(share * static_cast<double>(centroids.count())));
+  near_lists(row.data(), n, s, near);
   std::vector<Slot> members;
-  for (std::uint32_t list = 0; list < lists.count(); ++list) {
-    if (random64(2, 9, list) % 4 != 0) continue;
-    lists.slots_of(list, members);
-    for (const Slot slot : members) some.set(slot);
+  for (const NearCentroid& list : near) {
+    lists.slots_of(list.centroid, members);
+    for (const Slot slot : members) rows.reset(slot);
   }
-  return some;
 }
 
 const Course& Postings::course() const {
@@ -193,9 +179,9 @@ Course Postings::measure() const {
       stored.load(slot, vector.data());
       timer.time(s, [&] { probe({vector.data(), DType::f32, kNoSlot}, request, s); });
     };
-    run(0, {kNearest, 1, 1}, least);
-    run(1, {kNearest, kWanted, kWanted}, all);
-    run(2, {kNearest, kWanted, kWanted, &some}, few);
+    run(0, {kNearest, 1}, least);
+    run(1, {kNearest, kWanted}, all);
+    run(2, {kNearest, kWanted, &some}, few);
   }
   Course course = Course::fitted(least.run(), all.run(), few.run(), kShare);
   course.steps /= kWanted;

@@ -51,7 +51,7 @@ bool SpannIndex::search_one(const QueryView& query, const SearchRequest& request
     report.plan = Plan::walk;
     std::optional<MarkedSlots> marked;
     if (passing != nullptr) marked.emplace(*passing, s.passing);
-    const ProbeRequest probe{k, wanted, wanted, marked ? &marked->bits() : nullptr, query.left_out, planner};
+    const ProbeRequest probe{k, wanted, marked ? &marked->bits() : nullptr, query.left_out, planner};
     const bool done = state.postings.probe(query, probe, s);
     const auto& best = s.nearest.sorted();
     s.found.assign(best.begin(), best.end());

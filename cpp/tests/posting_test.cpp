@@ -328,7 +328,7 @@ TEST(rows_in_lists_are_found_once_they_are_revealed) {
   postings.settle({&fresh, 1}, postings.homes_for({&fresh, 1}, 1));
   Scratch s;
   const auto nearest = [&] {
-    postings.probe({rows.data() + kRows * kDim, DType::f32, kNoSlot}, {1, 4, 4}, s);
+    postings.probe({rows.data() + kRows * kDim, DType::f32, kNoSlot}, {1, 4}, s);
     return s.nearest.sorted().front().slot();
   };
   CHECK(nearest() != fresh);
