@@ -128,6 +128,28 @@ def test_what_passes_with_and_against_the_query_is_found(
     assert np.mean(reached) >= 0.95
 
 
+@pytest.mark.parametrize(("clusters", "scale"), [(40, 0.5), (300, 0.7)])
+def test_recall_targets_hold_apart_from_the_query(clusters: int, scale: float) -> None:
+    """In clusters between which hardly a link leads, and for which one list is hardly nearer than the next."""
+    rng = np.random.default_rng(clusters)
+    centers, labels = rng.normal(size=(clusters, 48)), rng.integers(clusters, size=N + 200)
+    points = (centers[labels] + rng.normal(scale=scale, size=(N + 200, 48))).astype(np.float32)
+    numbers = rng.permutation(N)
+    index = annlib.HNSWIndex.build(
+        points[:N], attributes={"label": labels[:N], "number": numbers}, M=16, ef_construction=60, codec="int8"
+    )
+    queries, own, vectors = points[N:][:40], labels[N:][:40], dict(enumerate(points[:N]))
+    index.calibrate(points[N + 100 :])
+    for half in (False, True):
+        for plan in ("lists", "auto"):
+            reached = []
+            for query, label in zip(queries, own, strict=True):
+                passing = set(np.flatnonzero((labels[:N] != label) & ((numbers < N // 2) | (not half))).tolist())
+                chosen = (F.label != int(label)) & (F.number < (N // 2 if half else N))
+                reached.append(recall(index, vectors, query[None], chosen, passing, recall=0.95, plan=plan))
+            assert np.mean(reached) >= 0.93, (plan, half)
+
+
 def test_a_mask_and_no_filter_at_all(items: Items, index: annlib.HNSWIndex) -> None:
     mask = items.numbers % 7 == 0
     passing = set(np.flatnonzero(mask).tolist())

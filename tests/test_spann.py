@@ -111,6 +111,19 @@ def test_filters_by_every_plan(share: float, plan: str) -> None:
     assert recall(found.distances[:, :k], exact) >= (1.0 if plan == "exact" else 0.97)
 
 
+@pytest.mark.parametrize("on_disk", [False, True])
+def test_no_list_is_skipped(on_disk: bool, tmp_path: Path) -> None:
+    """The more lists are asked for, the better it is known which are near: none may fall between two rounds."""
+    train, queries = spread(N), spread(10, seed=1)
+    index = SPANNIndex.build(tmp_path / "x" if on_disk else None, train, list_size=8)
+    passing = np.random.default_rng(3).random(N) < 0.5
+    wanted = int(passing.sum())
+    for query in queries:
+        found = index.search(query, wanted, nprobe=1, filter=passing, plan="walk", explain=True)
+        assert found.counts == wanted
+        assert not found.plan["switched"] and found.plan["plan"] == "walk"
+
+
 def test_many_lists_are_found_by_a_graph() -> None:
     train = vectors(24_000, 8)
     index = SPANNIndex.build(None, train, list_size=1, replicas=1)

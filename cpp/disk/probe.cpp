@@ -136,9 +136,14 @@ bool Probe::more_lists(std::size_t at) {
     view_.state.centroids.search(lists(), vector_, tables_, std::min(asked_, count_), s_);
   }
   cost += s_.cost;
-  if (s_.found.size() <= at) return false;
-  order_.assign(s_.found.begin(), s_.found.end());
-  return true;
+  // Of those that were not known to be near before, some are nearer than what has been given.
+  std::vector<Slot> given;
+  for (const Candidate list : order_) given.push_back(list.slot());
+  std::sort(given.begin(), given.end());
+  for (const Candidate list : s_.found) {
+    if (!std::binary_search(given.begin(), given.end(), list.slot())) order_.push_back(list);
+  }
+  return order_.size() > at;
 }
 
 std::span<const Candidate> Probe::next_lists() {

@@ -71,9 +71,9 @@ struct Course {
 
 /// What the parts of a search cost on the index at hand, in nanoseconds.
 struct PlanCosts {
-  Course course;      ///< of an effort of 1: a walk's, or of one list
-  double match = 0;   ///< an item scored by a scan over those that pass
-  double shared = 0;  ///< the same once it is at hand, among many queries that are scanned for together
+  Course course;            ///< of an effort of 1: a walk's, or of one list
+  double match = 0;         ///< an item scored by a scan over those that pass
+  double shared = 0;        ///< the same once it is at hand, among many queries that are scanned for together
 
   /// What one of so many queries pays, if a scan answers them together: for getting at an item, its share.
   PlanCosts shared_by(std::size_t queries) const {
@@ -88,8 +88,9 @@ struct PlanCosts {
 class Planner {
  public:
   /// A share of the items passes, and something else would find the nearest of them in `otherwise` nanoseconds.
-  Planner(const Course& course, double share, double otherwise)
-      : course_(course), share_(share), cost_(course.cost(share)), otherwise_(otherwise) {}
+  /// `finds_apart`: the course leads to what lies apart from the query as surely as to what is around it.
+  Planner(const Course& course, double share, double otherwise, bool finds_apart = true)
+      : course_(course), share_(share), cost_(course.cost(share)), otherwise_(otherwise), finds_apart_(finds_apart) {}
 
   /// Whether it is expected to cost less than all else.
   bool wins() const { return cost_ <= otherwise_; }
@@ -99,11 +100,14 @@ class Planner {
   bool begins() const { return wins() || course_.start + kTrialSteps * course_.step <= kTrial * otherwise_; }
 
   /// After so many steps, on which a share of `passed` / `steps` passed: while what is left costs less than all else,
-  /// and it has not cost twice that.
+  /// and it has not cost twice that; nor where so few pass around the query that what does lies apart from it, and the
+  /// course might not find that.
   bool goes_on(std::size_t steps, double passed) const {
     if (steps < kTrialSteps || steps % kLookEvery != 0) return true;
     const auto taken = static_cast<double>(steps);
     seen_ = (passed + kSupposed * share_) / (taken + kSupposed);
+    const double expected = share_ * taken, chance = 3 * std::sqrt(expected * (1 - std::min(share_, 1.0)));
+    if (!finds_apart_ && expected >= kExpected && passed < expected - std::max(chance, expected / 4)) return false;
     const double left = course_.steps_for(seen_) - taken, step = course_.step_at(seen_);
     return step * left <= otherwise_ && step * taken <= 2 * otherwise_;
   }
@@ -116,10 +120,13 @@ class Planner {
   static constexpr double kTrial = 0.15;
   /// How many steps what is known of all items is worth.
   static constexpr double kSupposed = 4;
+  /// From so many on it shows whether fewer pass than by chance.
+  static constexpr double kExpected = 12;
   static constexpr std::size_t kTrialSteps = 8, kLookEvery = 8;
 
   Course course_;
   double share_, cost_, otherwise_;
+  bool finds_apart_;
   mutable double seen_ = 1;
 };
 

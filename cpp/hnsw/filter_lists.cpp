@@ -21,14 +21,18 @@ namespace {
 constexpr std::size_t kListedFrom = 16384;
 // Stored vectors from which it is learnt how many lists do what a walk does, and for how many neighbours.
 constexpr std::size_t kLearnt = 256, kNearest = 10;
-// What lies in this share of the lists is near a query.
+// What lies in this share of the lists is near a query. Of the rest, so many lists hold the nearest for sure; and this
+// is the effort of walks to them, as a power of two of the first.
 constexpr double kNear = 1.0 / 16;
+constexpr std::size_t kSurely = 1024, kWalkedApart = 1;
+// Walks that find less than so much of that, of what they find around a query, are not to be trusted.
+constexpr float kTrusted = 0.95f;
 // Lists are tried in powers of two below this.
 constexpr std::size_t kMostLists = 256;
 
 // Queries lie farther from stored vectors than these from one another, and their nearest in so many times as many
 // lists.
-constexpr double kFarther = 1.5;
+constexpr double kFarther = 1;
 
 // Recall at efforts each twice the one before, of which what the one behind the last finds counts as the truth.
 template <std::size_t n>
@@ -90,7 +94,7 @@ void HnswIndex::mend_filter_lists(std::size_t changes, int threads) {
   }
   if (!wanted && !state.filter_lists) return;
   std::unique_ptr<FilterLists> made;
-  std::vector<float> efforts;
+  HnswState::ListEfforts efforts;
   if (wanted) {
     std::vector<Slot> slots;
     state.table.alive_bits().for_each([&](std::size_t slot) { slots.push_back(static_cast<Slot>(slot)); });
@@ -103,13 +107,13 @@ void HnswIndex::mend_filter_lists(std::size_t changes, int threads) {
   changes_since_listed_ = 0;
   std::lock_guard writing(lock_);
   state_->filter_lists.swap(made);
-  state_->list_efforts.swap(efforts);
+  state_->list_efforts = std::move(efforts);
 }
 
 // With stored vectors as queries, each as though it were not there: the recall of walks through the graph, and how many
 // lists it takes for the same where all items pass, a quarter of them, or what lies apart from the query: whichever
-// takes most.
-std::vector<float> HnswIndex::learn_list_efforts(const FilterLists& lists, int threads) const {
+// takes most. And the recall of walks there.
+HnswState::ListEfforts HnswIndex::learn_list_efforts(const FilterLists& lists, int threads) const {
   constexpr std::size_t kWalks = HnswState::kEfforts, kProbes = std::bit_width(kMostLists) - 1;
   const HnswState& state = *state_;
   std::vector<Slot> queries;
@@ -124,6 +128,7 @@ std::vector<float> HnswIndex::learn_list_efforts(const FilterLists& lists, int t
   quarter.edit_words([](std::size_t w, std::uint64_t word) { return word & random64(0, 9, w) & random64(1, 9, w); });
   Recalls<kWalks> by_walks;
   Recalls<kProbes> by_lists[3];
+  std::atomic<std::size_t> wanted_apart{0}, found_apart{0};
   parallel_for(queries.size(), 4, threads, [&](std::size_t begin, std::size_t end, int) {
     Scratch s;
     std::vector<float> vector(dim_);
@@ -142,6 +147,18 @@ std::vector<float> HnswIndex::learn_list_efforts(const FilterLists& lists, int t
       });
       Bitset apart = state.table.alive_bits().copy();
       lists.leave_out_near(query, kNear, s, apart);
+      lists.probe(query, {kNearest, kSurely, &apart, queries[i]}, s);
+      const std::vector<Candidate> nearest_apart = s.nearest.sorted();
+      if (!nearest_apart.empty()) {
+        const Passing passing{std::make_shared<SlotSet>(apart.copy()), apart.count(), nullptr};
+        request.ef = request.ef_filtered = HnswState::kFirstEffort << kWalkedApart;
+        s.found.clear();
+        search_one(query, request, passing, 1, s, report);
+        wanted_apart += nearest_apart.size();
+        found_apart += static_cast<std::size_t>(std::count_if(s.found.begin(), s.found.end(), [&](Candidate c) {
+          return c.distance() <= nearest_apart.back().distance();
+        }));
+      }
       const Bitset* const passing[] = {&state.table.alive_bits(), &quarter, &apart};
       for (std::size_t p : {0, 1, 2}) {
         by_lists[p].count(1, [&](std::size_t wanted) {
@@ -151,12 +168,14 @@ std::vector<float> HnswIndex::learn_list_efforts(const FilterLists& lists, int t
       }
     }
   });
-  std::vector<float> efforts;
+  HnswState::ListEfforts efforts;
   for (std::size_t w = 0; w < kWalks; ++w) {
     double most = 0;
     for (const auto& probes : by_lists) most = std::max(most, probes.doublings_for(by_walks.recall(w)));
-    efforts.push_back(static_cast<float>(std::exp2(most)));
+    efforts.lists.push_back(static_cast<float>(std::exp2(most)));
   }
+  const double apart = static_cast<double>(found_apart) / static_cast<double>(std::max<std::size_t>(wanted_apart, 1));
+  efforts.apart = static_cast<float>(apart / std::max(by_walks.recall(kWalkedApart), 0.01));
   return efforts;
 }
 
@@ -165,14 +184,21 @@ std::size_t HnswState::lists_for(std::size_t ef) const {
   const double inside = std::clamp(at, 0.0, static_cast<double>(kEfforts - 1));
   const auto low = static_cast<std::size_t>(inside);
   const std::size_t high = std::min(low + 1, kEfforts - 1);
-  const double lists = std::lerp(static_cast<double>(list_efforts[low]), static_cast<double>(list_efforts[high]),
-                                 inside - static_cast<double>(low));
+  const double lists = std::lerp(static_cast<double>(list_efforts.lists[low]),
+                                 static_cast<double>(list_efforts.lists[high]), inside - static_cast<double>(low));
   return static_cast<std::size_t>(std::max(std::ceil(lists * std::exp2(at - inside)), 1.0));
+}
+
+// In a graph of data in clusters between which hardly a link leads, walks need not find what lies apart from a query.
+// Among few items, where that is not known, a scan is no great loss.
+bool HnswIndex::finds_apart() const {
+  if (state_->filter_lists) return state_->list_efforts.apart >= kTrusted;
+  return state_->table.live() >= kListedFrom;
 }
 
 HnswIndex::Ways HnswIndex::ways(const Effort& effort, std::size_t matches, std::size_t together) const {
   const PlanCosts costs = plan_costs().shared_by(together);
-  Ways ways{costs.match * static_cast<double>(matches), costs.course, {}};
+  Ways ways{costs.match * static_cast<double>(matches), costs.course, {}, finds_apart()};
   ways.walk.steps *= expected(effort);
   if (state_->filter_lists) {
     ways.lists = state_->filter_lists->course();

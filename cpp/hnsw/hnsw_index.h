@@ -92,7 +92,7 @@ class HnswIndex final : public Index {
 
  private:
   void restore(const std::shared_ptr<const storage::Container>& file, Slot entry);
-  // search.cpp
+  // search.cpp, walks.h
   struct Effort {
     std::size_t ef, ef_filtered;
     float share;  ///< of the items that pass
@@ -103,6 +103,7 @@ class HnswIndex final : public Index {
   struct Ways {
     double scan;         ///< nanoseconds
     Course walk, lists;  ///< lists that there are not take for ever
+    bool finds_apart;    ///< the walk
     void tell(double share, PlanReport& report) const;
   };
   Ways ways(const Effort& effort, std::size_t matches, std::size_t together) const;
@@ -121,15 +122,15 @@ class HnswIndex final : public Index {
   bool by_subgraphs(const QueryView& query, const SearchRequest& request, const Passing& filter, const Effort& effort,
                     std::size_t together, std::size_t k, Acceptance& acceptance, PlanReport& report, Scratch& s) const;
   void choose_seeds(const SlotSet* passing, Scratch& s) const;
-  /// Measured at the first search that has a choice.
-  PlanCosts plan_costs() const;
-  PlanCosts measure_costs() const;
-  double hop_cost(const FilterIndex& index) const;
   template <class Accept>
   void collect(std::size_t k, const Accept& accept, Scratch& s) const;
   void rerank(const QueryView& query, std::size_t k, float margin, std::span<const Candidate> candidates,
               Scratch& s) const;
 
+  // costs.cpp: measured at the first search that has a choice
+  PlanCosts plan_costs() const;
+  PlanCosts measure_costs() const;
+  double hop_cost(const FilterIndex& index) const;
   // write.cpp
   void replace_state(std::unique_ptr<HnswState> fresh);
   void rebuild_with(const VectorBlock& vectors, std::span<const std::int64_t> ids, const Lookup& lookup, int threads,
@@ -159,11 +160,12 @@ class HnswIndex final : public Index {
   void mend_filter_indexes(int threads);
   std::unique_ptr<FilterIndex> renewed(const std::string& name, const HnswState& state, int threads) const;
   // filter_lists.cpp
+  bool finds_apart() const;
   bool by_lists(const QueryView& query, std::size_t k, const Effort& effort, const Bitset& passing,
                 const Planner* planner, PlanReport& report, Scratch& s) const;
   void enlist(std::span<const std::int64_t> ids, std::span<const std::uint32_t> homes);
   void mend_filter_lists(std::size_t changes, int threads);
-  std::vector<float> learn_list_efforts(const FilterLists& lists, int threads) const;
+  HnswState::ListEfforts learn_list_efforts(const FilterLists& lists, int threads) const;
   // repair.cpp
   std::vector<Neighbourhood> neighbourhoods(const VectorBlock& queries, std::size_t k, int threads,
                                             const Progress& progress) const;

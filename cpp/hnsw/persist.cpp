@@ -44,7 +44,9 @@ void HnswIndex::append_sections(SectionList& sections) const {
   append_filter_indexes(state.filter_indexes, state.table.columns(), sections);
   if (state.filter_lists) {
     state.filter_lists->append_sections("filter_lists.", sections);
-    sections.add_copy("filter_lists.efforts", ElementType::f32, state.list_efforts);
+    std::vector<float> efforts = state.list_efforts.lists;
+    efforts.push_back(state.list_efforts.apart);
+    sections.add_copy("filter_lists.efforts", ElementType::f32, efforts);
   }
 }
 
@@ -134,12 +136,15 @@ void HnswIndex::restore(const std::shared_ptr<const Container>& file, Slot entry
   }
   state.filter_indexes = restore_filter_indexes(file, state.table.columns(), 2 * params_.m);
   if (make_lists_ == nullptr || file->find("filter_lists.efforts") == nullptr) return;
-  state.list_efforts = storage::read_vector<float>(*file, "filter_lists.efforts", ElementType::f32);
+  std::vector<float> efforts = storage::read_vector<float>(*file, "filter_lists.efforts", ElementType::f32);
   const auto effort = [](float lists) { return lists >= 1.0f && lists <= 1e6f; };
-  if (state.list_efforts.size() != HnswState::kEfforts ||
-      !std::all_of(state.list_efforts.begin(), state.list_efforts.end(), effort)) {
+  if (efforts.size() != HnswState::kEfforts + 1 || !std::all_of(efforts.begin(), efforts.end() - 1, effort) ||
+      !(efforts.back() >= 0.0f)) {
     throw CorruptError("the efforts of the lists for filters are none");
   }
+  state.list_efforts.apart = efforts.back();
+  efforts.pop_back();
+  state.list_efforts.lists = std::move(efforts);
   state.filter_lists = make_lists_(state.table, params_.seed);
   state.filter_lists->restore(file, "filter_lists.");
 }

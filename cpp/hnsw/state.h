@@ -47,7 +47,11 @@ struct HnswState {
   std::unique_ptr<FilterLists> filter_lists;
   /// How many lists find as much of what passes a filter as a walk of effort kFirstEffort does of all items, one of
   /// twice, four times as much.
-  std::vector<float> list_efforts;
+  struct ListEfforts {
+    std::vector<float> lists;
+    float apart = 1;  ///< and of what a walk finds of all items, how much it does of what lies apart from the query
+  };
+  ListEfforts list_efforts;
   static constexpr std::size_t kFirstEffort = 16, kEfforts = 5;
   /// By them, for any effort.
   std::size_t lists_for(std::size_t ef) const;

@@ -47,6 +47,19 @@ TEST(planner_gives_a_course_up_at_twice_all_else) {
   CHECK(planner.goes_on(64, 32));  // all that is wanted is there
 }
 
+TEST(planner_gives_up_where_a_course_might_not_find_what_lies_apart) {
+  const Planner sure(kCourse, 0.5, 1e9), unsure(kCourse, 0.5, 1e9, false);
+  for (const double passed : {0, 7}) {  // of 32, where 16 +- 2.8 would by chance
+    CHECK(sure.goes_on(32, passed), passed);
+    CHECK(!unsure.goes_on(32, passed), passed);
+  }
+  CHECK(unsure.goes_on(32, 8));
+  CHECK(unsure.goes_on(16, 0));  // too early to tell
+  const Planner nearly_all(kCourse, 0.999, 1e9, false);
+  CHECK(nearly_all.goes_on(16, 12));  // a few that fail do not matter
+  CHECK(!nearly_all.goes_on(16, 11));
+}
+
 TEST(course_takes_more_and_longer_steps_where_less_passes_up_to_all_there_are) {
   const Course course{1'000, 10, 8, 0.5, 0.25, 40};
   CHECK_NEAR(course.cost(1), 1'080, 1e-9);
