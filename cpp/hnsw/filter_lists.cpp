@@ -30,10 +30,6 @@ constexpr float kTrusted = 0.95f;
 // Lists are tried in powers of two below this.
 constexpr std::size_t kMostLists = 256;
 
-// Queries lie farther from stored vectors than these from one another, and their nearest in so many times as many
-// lists.
-constexpr double kFarther = 1;
-
 // Recall at efforts each twice the one before, of which what the one behind the last finds counts as the truth.
 template <std::size_t n>
 class Recalls {
@@ -202,7 +198,7 @@ HnswIndex::Ways HnswIndex::ways(const Effort& effort, std::size_t matches, std::
   ways.walk.steps *= expected(effort);
   if (state_->filter_lists) {
     ways.lists = state_->filter_lists->course();
-    ways.lists.steps *= kFarther * static_cast<double>(state_->lists_for(effort.ef));
+    ways.lists.steps *= static_cast<double>(state_->lists_for(effort.ef));
   } else {
     ways.lists.start = std::numeric_limits<double>::infinity();
   }
