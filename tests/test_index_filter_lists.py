@@ -135,17 +135,17 @@ def test_recall_targets_hold_apart_from_the_query(clusters: int, scale: float) -
     centers, labels = rng.normal(size=(clusters, 48)), rng.integers(clusters, size=N + 200)
     points = (centers[labels] + rng.normal(scale=scale, size=(N + 200, 48))).astype(np.float32)
     numbers = rng.permutation(N)
-    index = annlib.HNSWIndex.build(
-        points[:N], attributes={"label": labels[:N], "number": numbers}, M=16, ef_construction=60, codec="int8"
-    )
+    columns = {"label": labels[:N], "number": numbers}
+    index = annlib.HNSWIndex.build(points[:N], attributes=columns, M=16, ef_construction=60, codec="int8")
     queries, own, vectors = points[N:][:40], labels[N:][:40], dict(enumerate(points[:N]))
     index.calibrate(points[N + 100 :])
     for half in (False, True):
         for plan in ("lists", "auto"):
             reached = []
             for query, label in zip(queries, own, strict=True):
-                passing = set(np.flatnonzero((labels[:N] != label) & ((numbers < N // 2) | (not half))).tolist())
-                chosen = (F.label != int(label)) & (F.number < (N // 2 if half else N))
+                below = N // 2 if half else N
+                passing = set(np.flatnonzero((labels[:N] != label) & (numbers < below)).tolist())
+                chosen = (F.label != int(label)) & (F.number < below)
                 reached.append(recall(index, vectors, query[None], chosen, passing, recall=0.95, plan=plan))
             assert np.mean(reached) >= 0.93, (plan, half)
 

@@ -71,9 +71,9 @@ struct Course {
 
 /// What the parts of a search cost on the index at hand, in nanoseconds.
 struct PlanCosts {
-  Course course;            ///< of an effort of 1: a walk's, or of one list
-  double match = 0;         ///< an item scored by a scan over those that pass
-  double shared = 0;        ///< the same once it is at hand, among many queries that are scanned for together
+  Course course;      ///< of an effort of 1: a walk's, or of one list
+  double match = 0;   ///< an item scored by a scan over those that pass
+  double shared = 0;  ///< the same once it is at hand, among many queries that are scanned for together
 
   /// What one of so many queries pays, if a scan answers them together: for getting at an item, its share.
   PlanCosts shared_by(std::size_t queries) const {

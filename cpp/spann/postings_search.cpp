@@ -49,9 +49,7 @@ void Postings::rank(const Scan& exact, std::size_t k, Scratch& s) const {
     score(0, k);
     at = k;
   }
-  const auto far = [&](Candidate c) {
-    return s.nearest.full() && !(c.distance() < s.nearest.bound().distance());
-  };
+  const auto far = [&](Candidate c) { return s.nearest.full() && !(c.distance() < s.nearest.bound().distance()); };
   waiting.erase(std::remove_if(waiting.begin() + static_cast<std::ptrdiff_t>(at), waiting.end(), far), waiting.end());
   std::sort(waiting.begin() + static_cast<std::ptrdiff_t>(at), waiting.end());
   while (at < waiting.size()) {
