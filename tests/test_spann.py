@@ -173,3 +173,23 @@ def test_efforts_are_given_once() -> None:
         index.search(vectors(1, 4), nprobe=0)
     with pytest.raises(ValueError, match=r"subgraph.*exact, scan, walk"):
         index.search(vectors(1, 4), plan="subgraph")
+
+
+@pytest.mark.parametrize("on_disk", [False, True])
+@pytest.mark.parametrize(("clusters", "scale"), [(40, 0.5), (300, 0.7)])
+def test_what_lies_apart_from_the_query_is_found(
+    clusters: int, scale: float, on_disk: bool, tmp_path: Path
+) -> None:
+    """In other clusters than its own, all of them at about the same distance."""
+    rng, n = np.random.default_rng(clusters), 17_000
+    centers, labels = rng.normal(size=(clusters, 48)), rng.integers(clusters, size=n + 200)
+    points = (centers[labels] + rng.normal(scale=scale, size=(n + 200, 48))).astype(np.float32)
+    train, queries, own = points[:n], points[n:], labels[n:]
+    index = SPANNIndex.build(tmp_path / "x" if on_disk else None, train, attributes={"label": labels[:n]})
+    index.calibrate(queries[100:])
+    reached = []
+    for query, label in zip(queries[:50], own, strict=False):
+        passing = labels[:n] != label
+        found = index.search(query, 10, recall=0.95, filter=F.label != int(label), plan="walk")
+        reached.append(recall(found.distances[None], nearest(train[passing], query[None], "l2", 10)[1]))
+    assert np.mean(reached) >= 0.75

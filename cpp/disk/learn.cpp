@@ -5,12 +5,14 @@
 #include <cmath>
 #include <limits>
 #include <numeric>
+#include <unordered_set>
 #include <utility>
 
 #include "core/error.h"
 #include "core/parallel.h"
 #include "disk/build_parts.h"
 #include "graph/beam_search.h"
+#include "spann/spread.h"
 #include "table/vectors.h"
 
 namespace annlib::disk {
@@ -25,6 +27,16 @@ constexpr std::size_t kLearnt = 128, kLearntLists = 32, kNeighbours = 10, kCompa
 
 float finite(float x) { return std::isfinite(x) ? x : std::numeric_limits<float>::max(); }
 
+Around lists_around(const State& state, std::span<const Candidate> lists, float part) {
+  Around around;
+  for (const Candidate list : lists) {
+    around.lists.push_back({list.distance() / part, 0, state.places[list.slot()].size, {}});
+  }
+  around.known = std::min(kLearntLists, lists.size());
+  around.beyond = state.centroids.count() - lists.size();
+  return around;
+}
+
 }  // namespace
 
 void learn(const Build& b) {
@@ -38,6 +50,7 @@ void learn(const Build& b) {
   const RowForm form{b.dim, b.params.lists.dtype, metric, b.rows.longest()};
   std::vector<std::array<float, Postings::kReaches>> reaches(queries);
   std::vector<double> errors(queries, 0.0), row_errors(queries, 0.0);
+  std::vector<Around> around(queries);
   const auto read = [](const storage::File& file, std::uint64_t offset, std::span<std::byte> out) {
     if (file.read_at(offset, out) != out.size()) throw CorruptError(file.name() + ": shorter than it was written");
   };
@@ -48,6 +61,7 @@ void learn(const Build& b) {
     struct Seen {
       Slot slot;
       float estimate, unit;
+      std::size_t list;
     };
     std::vector<Seen> seen;
     std::vector<Slot> places;
@@ -84,7 +98,7 @@ void learn(const Build& b) {
         places.clear();
         const auto see = [&](std::uint32_t at, Slot slot, float estimate) {
           places.push_back(at);
-          seen.push_back({slot, estimate, unit});
+          seen.push_back({slot, estimate, unit, j});
         };
         if (b.list_form.has_signs()) {
           scan_blocks(
@@ -116,6 +130,11 @@ void learn(const Build& b) {
         all.emplace_back(truth[m], seen[m].slot);
       }
       if (count > 0) errors[i] = sum / count;
+      around[i] = lists_around(state, s.found, part);
+      std::unordered_set<Slot> met{self};
+      for (std::size_t m = 0; m < seen.size(); ++m) {
+        if (met.insert(seen[m].slot).second) around[i].lists[seen[m].list].rows.push_back(truth[m] / part);
+      }
       std::sort(all.begin(), all.end());
       all.erase(std::unique(all.begin(), all.end()), all.end());
       const std::size_t compared = std::min(kCompared, all.size());
@@ -143,6 +162,15 @@ void learn(const Build& b) {
     std::nth_element(reaches.begin(), middle, reaches.end(), [r](auto& x, auto& y) { return x[r] < y[r]; });
     state.reach[r] = (*middle)[r];
   }
+  if (product) return;
+  // Of a list on disk it is not known how far its own rows are. Where most lists are, the nearest is at that distance.
+  double squares = 0;
+  for (const Around& query : around) squares += static_cast<double>(query.lists.front().distance);
+  const auto radius = finite(static_cast<float>(std::sqrt(squares / static_cast<double>(queries))));
+  for (Around& query : around) {
+    for (Around::List& list : query.lists) list.radius = radius;
+  }
+  state.spread = learn_spread(around, state.replicas, Postings::kReaches);
 }
 
 }  // namespace annlib::disk

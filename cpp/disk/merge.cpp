@@ -52,6 +52,7 @@ class DiskIndex::Merge {
     next_ = std::make_shared<State>(index_.params_, index_.table_);
     next_->clustered = base_->clustered;
     next_->reach = base_->reach;
+    next_->spread = base_->spread;
     next_->error = base_->error;
     next_->row_error = base_->row_error;
     next_->lists_name = base_->lists_name;

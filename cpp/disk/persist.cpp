@@ -117,6 +117,7 @@ void DiskIndex::append_state(const State& state, SectionList& sections) const {
   learnt.push_back(state.error);
   learnt.push_back(state.row_error);
   sections.add_copy("lists.learnt", ElementType::f32, learnt);
+  if (!state.spread.rests.empty()) state.spread.append_section("lists.spread", sections);
   sections.add_copy("codec.params", ElementType::f32, codes_.params());
   sections.add("vectors.sums", ElementType::u32, {state.sums.size()}, state.sums.bytes());
   std::vector<std::byte> rows;
@@ -315,6 +316,7 @@ void DiskIndex::restore(const std::shared_ptr<const Container>& file) {
   state.reach.pop_back();
   state.error = state.reach.back();
   state.reach.pop_back();
+  if (file->find("lists.spread") != nullptr) state.spread.restore(*file, "lists.spread", state.reach.size());
   if (!codes_.restore(storage::read_vector<float>(*file, "codec.params", ElementType::f32)) && lists > 0) {
     throw CorruptError("the codec's parameters do not fit the vectors");
   }

@@ -79,6 +79,8 @@ Probe::Probe(const ProbeView& view, const QueryView& query, std::size_t k, std::
       vector_(vectors_.need_floats(view.form.dim)),
       allowed_(errors_allowed(wanted)),
       row_margin_(allowed_ * view.state.row_error),
+      rest_(view.state.spread.dims),
+      elsewhere_(view.passing != nullptr && !view.state.spread.rests.empty()),
       count_(view.state.centroids.count()),
       seen_(seen(view.state, wanted)) {
   lists().codes().load(query.data, query.dtype, vector_);
@@ -88,6 +90,7 @@ Probe::Probe(const ProbeView& view, const QueryView& query, std::size_t k, std::
   // Of lists far smaller than the query is long, that is what errors come from.
   rounding_ = tables_.scale * std::sqrt(static_cast<float>(tables_.count) / 12.0f);
   nearest_.reset(k);
+  enough_ = elsewhere_ && wanted < count_ ? view.state.spread.rest(static_cast<double>(wanted)) : -1.0f;
   mark_lists();
   reach_ =
       wanted < count_ ? reach_of(view.state.reach, static_cast<double>(wanted)) : std::numeric_limits<float>::max();
@@ -141,8 +144,12 @@ bool Probe::more_lists(std::size_t at) {
   for (const Candidate list : order_) given.push_back(list.slot());
   std::sort(given.begin(), given.end());
   for (const Candidate list : s_.found) {
-    if (!std::binary_search(given.begin(), given.end(), list.slot())) order_.push_back(list);
+    if (std::binary_search(given.begin(), given.end(), list.slot())) continue;
+    order_.push_back(list);
+    const std::size_t size = view_.state.places[list.slot()].size + lists().size(list.slot());
+    if (elsewhere_) rest_.expect(list.distance() / lists().codes().part(), view_.state.spread.radius, size);
   }
+  rest_.beyond(count_ - std::min(count_, order_.size()));
   return order_.size() > at;
 }
 
@@ -152,12 +159,26 @@ std::span<const Candidate> Probe::next_lists() {
   if (at_ >= count_ || (at_ >= most && nearest_.full()) || !more_lists(at_)) return {};
   const std::size_t first = at_;
   std::size_t last = std::min(order_.size(), first + round);
-  while (first >= least && last > first && beyond(order_[last - 1])) --last;
+  if (first >= least && elsewhere_ && nearest_.full()) {
+    const double left = rest_.share(kth() / lists().codes().part());
+    if (left <= static_cast<double>(enough_)) return {};
+  } else if (first >= least && !elsewhere_) {
+    while (last > first && beyond(order_[last - 1])) --last;
+  }
   at_ = last > first ? last : count_;
   return {order_.data() + first, last - first};
 }
 
+// Of the slots of a list in the file.
+std::size_t Probe::count_passing(const std::byte* bytes, std::size_t size) const {
+  std::size_t count = 0;
+  for (std::size_t i = 0; i < size; ++i) count += passes(view_.list_form.slot(bytes, i));
+  return count;
+}
+
 void Probe::scan(Candidate list, const std::byte* bytes, const FreshRow& row) {
+  passed_ = 0;
+  if (bytes != nullptr && elsewhere_) passed_ = count_passing(bytes, view_.state.places[list.slot()].size);
   if (bytes != nullptr) {
     view_.list_form.has_signs() ? scan_signs(list, bytes) : scan_rows(list, bytes);
   } else if (view_.state.resident != nullptr) {
@@ -165,6 +186,7 @@ void Probe::scan(Candidate list, const std::byte* bytes, const FreshRow& row) {
   }
   if (lists().size(list.slot()) > 0) scan_fresh(list, row);
   nearest_.shrink();
+  if (elsewhere_) rest_.scanned(passed_);
   ++cost.hops;
 }
 
@@ -198,6 +220,9 @@ void Probe::scan_resident(Candidate list) {
   s_.need(size);
   Slot* slots = s_.slots.data();
   resident.lists().unpack(list.slot(), slots);
+  if (elsewhere_) {
+    passed_ = static_cast<std::size_t>(std::count_if(slots, slots + size, [&](Slot slot) { return passes(slot); }));
+  }
   const auto count =
       static_cast<std::size_t>(std::remove_if(slots, slots + size, [&](Slot slot) { return !accepts(slot); }) - slots);
   score_rows(resident.rows(), slots, count);

@@ -24,8 +24,9 @@ struct ProbeView {
 };
 
 /// One query through posting lists, from about `wanted` of them: from fewer where what was found is near, and from more
-/// where it is far. As many as are wanted are asked for at once, others when it is known how near results are: what is
-/// read together takes little longer than one of it. Who asks for lists and vectors is ProbeBatch.
+/// where it is far; under a filter, from as many as leave no more of what passes than `wanted` of all
+/// (expected_rest.h). As many as are wanted are asked for at once, others when it is known how near results are: what
+/// is read together takes little longer than one of it. Who asks for lists and vectors is ProbeBatch.
 class Probe {
  public:
   using FreshRow = std::function<const std::byte*(Slot)>;
@@ -74,14 +75,15 @@ class Probe {
 
   const PostingLists& lists() const { return view_.state.fresh; }
   bool product() const { return view_.form.metric == Metric::ip; }
-  bool accepts(Slot slot) {
-    return slot < view_.table.slots() && view_.accepted.test(slot) && slot != query_.left_out && seen_.insert(slot);
-  }
+  /// Slots come from files that may be hostile.
+  bool passes(Slot slot) const { return slot < view_.table.slots() && view_.accepted.test(slot); }
+  bool accepts(Slot slot) { return passes(slot) && slot != query_.left_out && seen_.insert(slot); }
   float kth() const;
   bool beyond(Candidate list) const;
   float margin_of(float width, float distance) const;
   void mark_lists();
   bool more_lists(std::size_t at);
+  std::size_t count_passing(const std::byte* bytes, std::size_t size) const;
   void scan_signs(Candidate list, const std::byte* bytes);
   void scan_rows(Candidate list, const std::byte* bytes);
   void scan_resident(Candidate list);
@@ -99,6 +101,10 @@ class Probe {
   simd::BlockQuery tables_;
   float length_, rounding_;  ///< of the query, and what rounding it to 7 bits does
   float allowed_, row_margin_, reach_;
+  ExpectedRest rest_;
+  bool elsewhere_;  ///< what passes may be anywhere: scanned until so little is left
+  float enough_;
+  std::size_t passed_ = 0;  ///< of the list scanned last
   std::size_t count_, asked_ = 0;
   bool few_ = false;                   ///< lists may be left out, for nothing in them passes
   std::vector<std::uint32_t> marked_;  ///< the others

@@ -16,6 +16,7 @@
 #include "spann/centroid_index.h"
 #include "spann/centroids.h"
 #include "spann/spann_index.h"
+#include "spann/spread.h"
 
 namespace annlib::disk {
 
@@ -85,6 +86,7 @@ struct State {
   /// As Postings has it; what estimates are off by, typically, and the longer codes.
   std::vector<float> reach;
   float error = 0, row_error = 0;
+  Spread spread;  ///< not under ip, nor of a directory from before it was learnt
 
   std::span<std::uint32_t> homes_of(Slot slot) { return {homes.data() + std::size_t{slot} * replicas, replicas}; }
   std::span<const std::uint32_t> homes_of(Slot slot) const {

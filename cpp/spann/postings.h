@@ -14,7 +14,7 @@
 #include "posting/posting_lists.h"
 #include "spann/centroid_index.h"
 #include "spann/centroids.h"
-#include "spann/expected_rest.h"
+#include "spann/spread.h"
 #include "table/table.h"
 
 namespace annlib {
@@ -46,10 +46,7 @@ struct Postings final : FilterLists {
   std::size_t clustered = 0;  ///< rows when the lists were made
   /// reach[i]: by how much the 2^i-th nearest centroid is farther than the tenth nearest vector, for a typical query.
   std::vector<float> reach;
-  /// In how many dimensions the rows of lists are spread, as ExpectedRest understands it; not under ip.
-  float dims = 1;
-  /// rests[i]: the share of the nearest that 2^i lists leave, without a filter, as expected so.
-  std::vector<float> rests;
+  Spread spread;  ///< not under ip
   /// Typical error of an estimate, in widths of its list times the length of what the query differs in.
   float error = 0;
 
@@ -65,7 +62,7 @@ struct Postings final : FilterLists {
   void fill(std::span<const Slot> slots, int threads);
   void build(std::span<const Slot> slots, int threads) override;
 
-  /// From stored vectors, which are the ones of `slots`: reach, dims, rests and error. (postings_learn.cpp)
+  /// From stored vectors, which are the ones of `slots`: reach, spread and error. (postings_learn.cpp)
   void learn(std::span<const Slot> slots, int threads);
 
   // Changes. (postings.cpp)

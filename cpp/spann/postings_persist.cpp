@@ -32,10 +32,7 @@ void Postings::append_sections(const std::string& prefix, SectionList& sections)
   std::vector<float> learnt(reach);
   learnt.push_back(error);
   sections.add_copy(prefix + "learnt", ElementType::f32, learnt);
-  if (!spread_kept_) return;
-  std::vector<float> kept(rests);
-  kept.push_back(dims);
-  sections.add_copy(prefix + "spread", ElementType::f32, kept);
+  if (spread_kept_) spread.append_section(prefix + "spread", sections);
 }
 
 void Postings::restore(const std::shared_ptr<const Container>& file, const std::string& prefix) {
@@ -87,16 +84,7 @@ void Postings::restore(const std::shared_ptr<const Container>& file, const std::
   reach.pop_back();
   centroids.build(lists, 0);
   spread_kept_ = file->find(prefix + "spread") != nullptr;
-  if (spread_kept_) {
-    rests = storage::read_vector<float>(*file, prefix + "spread", ElementType::f32);
-    const bool numbers = std::all_of(rests.begin(), rests.end(), [](float x) { return std::isfinite(x) && x >= 0; });
-    if (rests.size() != reach.size() + 1 || !numbers || rests.back() == 0) {
-      throw CorruptError("what was learnt of where rows lie makes no sense");
-    }
-    dims = rests.back();
-    rests.pop_back();
-    return;
-  }
+  if (spread_kept_) return spread.restore(*file, prefix + "spread", table.metric() == Metric::ip ? 0 : reach.size());
   // Of a file from before it was learnt, whose digest is to stay as it is.
   if (named == 0) return;
   std::vector<Slot> living;

@@ -69,7 +69,7 @@ bool Postings::probe(const QueryView& query, const ProbeRequest& request, Scratc
   const std::size_t count = centroids.count(), most = request.passing != nullptr ? count : std::min(count, 4 * wanted);
   const bool product = table.metric() == Metric::ip, elsewhere = request.passing != nullptr && !product;
   const float limit = wanted < count ? reach_of(reach, static_cast<double>(wanted)) : std::numeric_limits<float>::max();
-  const float enough = wanted < count ? reach_of(rests, static_cast<double>(wanted)) : -1.0f;
+  const float enough = elsewhere && wanted < count ? spread.rest(static_cast<double>(wanted)) : -1.0f;
   const float part = lists.codes().part();
   const Scan exact = stored.prepare(query, s.row);
   const simd::Kernels& kernels = simd::kernels();
@@ -87,7 +87,7 @@ bool Postings::probe(const QueryView& query, const ProbeRequest& request, Scratc
   s.visited.reset(table.slots());
   s.nearest.reset(k);
   s.expanded.clear();
-  ExpectedRest rest(dims);
+  ExpectedRest rest(spread.dims);
   std::vector<Slot> scanned;
   std::size_t at = 0, asked = 0, next_look = 1;
   double passed = 0, looked_at = 1;

@@ -1,0 +1,143 @@
+#include "spann/spread.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <limits>
+
+#include "core/error.h"
+
+namespace annlib {
+namespace {
+
+// Numbers of dimensions that rows may be spread over: the first, how many there are, and the ratio of one to the next.
+constexpr double kFirstDims = 2, kDimsRatio = 1.15;
+constexpr std::size_t kDimsTried = 60;
+float dims_tried(std::size_t i) { return static_cast<float>(kFirstDims * std::pow(kDimsRatio, i)); }
+
+// What a filter lets pass may lie apart from a query: not in the first of the lists that are known, of so many one.
+constexpr std::size_t kAround = 4;
+
+// In how many dimensions rows are spread, if that is to make it most likely that the nearest lie in the lists that they
+// do: of those known, all or but for the first of them.
+float likeliest_dims(std::span<const Around> queries, bool apart) {
+  std::array<double, kDimsTried> likely{};
+  for (const Around& query : queries) {
+    const std::size_t skipped = apart ? query.known / kAround : 0;
+    const float kth = query.kth(skipped);
+    for (std::size_t d = 0; d < likely.size(); ++d) {
+      ExpectedRest rest(dims_tried(d));
+      query.expect(skipped, query.known, rest);
+      double all = 0, found = 0;
+      for (std::size_t i = skipped; i < query.known; ++i) {
+        const double weight = std::max(rest.weight(i - skipped, kth), std::numeric_limits<double>::min());
+        const auto near = static_cast<double>(query.near(i, kth));
+        all += static_cast<double>(query.lists[i].size) * weight;
+        found += near;
+        likely[d] += near * std::log(weight);
+      }
+      if (all > 0) likely[d] -= found * std::log(all);
+    }
+  }
+  return dims_tried(static_cast<std::size_t>(std::max_element(likely.begin(), likely.end()) - likely.begin()));
+}
+
+// The share of the nearest rows that are in none of the first lists: of those known, and as expected of all.
+double left_by(std::span<const Around> queries, std::size_t lists) {
+  double left = 0, all = 0;
+  for (const Around& query : queries) {
+    const float kth = query.kth(0);
+    for (std::size_t i = 0; i < query.known; ++i) {
+      const auto near = static_cast<double>(query.near(i, kth));
+      all += near;
+      if (i >= lists) left += near;
+    }
+  }
+  return all > 0 ? left / all : 0;
+}
+
+double expected_left_by(std::span<const Around> queries, std::size_t lists, float dims) {
+  double sum = 0;
+  for (const Around& query : queries) {
+    ExpectedRest rest(dims);
+    query.expect(0, query.lists.size(), rest);
+    rest.beyond(query.beyond);
+    for (std::size_t i = 0; i < std::min(lists, query.lists.size()); ++i) rest.scanned(query.lists[i].size);
+    sum += rest.share(query.kth(0));
+  }
+  return sum / static_cast<double>(queries.size());
+}
+
+}  // namespace
+
+float Spread::rest(double lists) const {
+  const double at = std::clamp(std::log2(std::max(lists, 1.0)), 0.0, static_cast<double>(rests.size() - 1));
+  const auto low = static_cast<std::size_t>(at);
+  return std::lerp(rests[low], rests[std::min(low + 1, rests.size() - 1)],
+                   static_cast<float>(at) - static_cast<float>(low));
+}
+
+void Spread::append_section(const std::string& name, storage::SectionList& sections) const {
+  std::vector<float> all(rests);
+  all.insert(all.end(), {radius, dims});
+  sections.add_copy(name, storage::ElementType::f32, all);
+}
+
+void Spread::restore(const storage::Container& file, const std::string& name, std::size_t count) {
+  rests = storage::read_vector<float>(file, name, storage::ElementType::f32);
+  const bool numbers = std::all_of(rests.begin(), rests.end(), [](float x) { return std::isfinite(x) && x >= 0; });
+  if (rests.size() != count + 2 || !numbers || rests.back() == 0) {
+    throw CorruptError("what was learnt of where rows lie makes no sense");
+  }
+  dims = rests.back();
+  rests.pop_back();
+  radius = rests.back();
+  rests.pop_back();
+}
+
+float Around::kth(std::size_t skipped) const {
+  std::vector<float> rows;
+  for (std::size_t i = skipped; i < known; ++i) rows.insert(rows.end(), lists[i].rows.begin(), lists[i].rows.end());
+  if (rows.empty()) return 0;
+  const std::size_t last = std::min(kNearest, rows.size()) - 1;
+  std::nth_element(rows.begin(), rows.begin() + static_cast<std::ptrdiff_t>(last), rows.end());
+  return rows[last];
+}
+
+std::size_t Around::near(std::size_t list, float kth) const {
+  const std::vector<float>& rows = lists[list].rows;
+  return static_cast<std::size_t>(std::count_if(rows.begin(), rows.end(), [&](float row) { return row <= kth; }));
+}
+
+void Around::expect(std::size_t first, std::size_t last, ExpectedRest& rest) const {
+  for (std::size_t i = first; i < std::min(last, lists.size()); ++i) {
+    rest.expect(lists[i].distance, lists[i].radius, lists[i].size);
+  }
+}
+
+Spread learn_spread(std::span<const Around> queries, std::size_t replicas, std::size_t rests) {
+  Spread spread;
+  spread.rests.assign(rests, 0.0f);
+  if (queries.empty()) return spread;
+  double squares = 0;
+  std::size_t known = std::numeric_limits<std::size_t>::max();
+  for (const Around& query : queries) {
+    squares += query.lists.empty() ? 0.0 : static_cast<double>(query.lists.front().distance);
+    known = std::min(known, query.known);
+  }
+  const double radius = std::sqrt(squares / static_cast<double>(queries.size()));
+  spread.radius = std::isfinite(radius) ? static_cast<float>(radius) : std::numeric_limits<float>::max();
+  spread.dims = std::min(likeliest_dims(queries, false), likeliest_dims(queries, true));
+  // Rows that stand in several lists are expected in each, but left only where none of these is scanned: there what is
+  // known is what counts, as far as it goes. Otherwise searches are off by as much as this is, and it does not matter.
+  double ratio = 1;
+  for (std::size_t r = 0; r < rests; ++r) {
+    const std::size_t lists = std::size_t{1} << r;
+    const double expected = expected_left_by(queries, lists, spread.dims);
+    if (replicas > 1 && 2 * lists <= known && expected > 0) ratio = std::min(ratio, left_by(queries, lists) / expected);
+    spread.rests[r] = static_cast<float>(ratio * expected);
+  }
+  return spread;
+}
+
+}  // namespace annlib
