@@ -90,10 +90,10 @@ Probe::Probe(const ProbeView& view, const QueryView& query, std::size_t k, std::
   // Of lists far smaller than the query is long, that is what errors come from.
   rounding_ = tables_.scale * std::sqrt(static_cast<float>(tables_.count) / 12.0f);
   nearest_.reset(k);
-  enough_ = elsewhere_ && wanted < count_ ? view.state.spread.rest(static_cast<double>(wanted)) : -1.0f;
+  enough_ = elsewhere_ && wanted < count_ ? at_lists(view.state.spread.rests, static_cast<double>(wanted)) : -1.0f;
   mark_lists();
   reach_ =
-      wanted < count_ ? reach_of(view.state.reach, static_cast<double>(wanted)) : std::numeric_limits<float>::max();
+      wanted < count_ ? at_lists(view.state.reach, static_cast<double>(wanted)) : std::numeric_limits<float>::max();
 }
 
 std::size_t Probe::bytes(const ProbeView& view, std::size_t wanted) {

@@ -19,10 +19,6 @@
 
 namespace annlib {
 
-/// How many times as far as the k-th nearest found the centroid of the last of about n lists is, by Postings::reach;
-/// and so for whatever else is known of 1, 2, 4 ... lists.
-float reach_of(std::span<const float> reach, double lists);
-
 /// The rows of a table in posting lists around centroids (Chen et al., SPANN, NeurIPS 2021, arXiv 2111.08566): which
 /// lists a row stands in, and how a query finds its nearest by them. Lists hold one bit a dimension of each vector;
 /// what seems near by them is ranked by the stored vectors.

@@ -23,14 +23,6 @@ constexpr std::size_t kSpareLists = 16, kMoreLists = 4;
 
 }  // namespace
 
-float reach_of(std::span<const float> reach, double lists) {
-  const double at = std::clamp(std::log2(std::max(lists, 1.0)), 0.0, static_cast<double>(reach.size() - 1));
-  const auto low = static_cast<std::size_t>(at);
-  const std::size_t high = std::min(low + 1, reach.size() - 1);
-  const auto share = static_cast<float>(at - static_cast<double>(low));
-  return reach[low] + share * (reach[high] - reach[low]);
-}
-
 // The candidates in s.expanded, (least likely distance, slot), by their exact distances into s.nearest: as long as they
 // may be among the k nearest.
 void Postings::rank(const Scan& exact, std::size_t k, Scratch& s) const {
@@ -68,8 +60,8 @@ bool Postings::probe(const QueryView& query, const ProbeRequest& request, Scratc
   const std::size_t k = request.k, wanted = request.wanted;
   const std::size_t count = centroids.count(), most = request.passing != nullptr ? count : std::min(count, 4 * wanted);
   const bool product = table.metric() == Metric::ip, elsewhere = request.passing != nullptr && !product;
-  const float limit = wanted < count ? reach_of(reach, static_cast<double>(wanted)) : std::numeric_limits<float>::max();
-  const float enough = elsewhere && wanted < count ? spread.rest(static_cast<double>(wanted)) : -1.0f;
+  const float limit = wanted < count ? at_lists(reach, static_cast<double>(wanted)) : std::numeric_limits<float>::max();
+  const float enough = elsewhere && wanted < count ? at_lists(spread.rests, static_cast<double>(wanted)) : -1.0f;
   const float part = lists.codes().part();
   const Scan exact = stored.prepare(query, s.row);
   const simd::Kernels& kernels = simd::kernels();

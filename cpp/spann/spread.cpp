@@ -70,11 +70,11 @@ double expected_left_by(std::span<const Around> queries, std::size_t lists, floa
 
 }  // namespace
 
-float Spread::rest(double lists) const {
-  const double at = std::clamp(std::log2(std::max(lists, 1.0)), 0.0, static_cast<double>(rests.size() - 1));
+float at_lists(std::span<const float> known, double lists) {
+  const double at = std::clamp(std::log2(std::max(lists, 1.0)), 0.0, static_cast<double>(known.size() - 1));
   const auto low = static_cast<std::size_t>(at);
-  return std::lerp(rests[low], rests[std::min(low + 1, rests.size() - 1)],
-                   static_cast<float>(at) - static_cast<float>(low));
+  const std::size_t high = std::min(low + 1, known.size() - 1);
+  return std::lerp(known[low], known[high], static_cast<float>(at - static_cast<double>(low)));
 }
 
 void Spread::append_section(const std::string& name, storage::SectionList& sections) const {

@@ -12,6 +12,9 @@
 
 namespace annlib {
 
+/// Of what is known of 1, 2, 4 ... lists, for about so many.
+float at_lists(std::span<const float> known, double lists);
+
 /// What a search under a filter has to know of where rows lie in posting lists (expected_rest.h).
 struct Spread {
   float dims = 1;    ///< in how many dimensions they are spread around centroids
@@ -19,8 +22,6 @@ struct Spread {
   /// rests[i]: the share of the nearest that 2^i lists leave where all passes. Empty where nothing was learnt.
   std::vector<float> rests;
 
-  /// Of about so many lists.
-  float rest(double lists) const;
   void append_section(const std::string& name, storage::SectionList& sections) const;
   /// Of so many rests. CorruptError for what makes no sense.
   void restore(const storage::Container& file, const std::string& name, std::size_t count);
