@@ -219,8 +219,9 @@ class SPANNIndex(Calibrated):
         ----------
         nprobe : int, optional
             The effort: about how many lists a typical query reads, fewer where what is found first is near and up to
-            four times as many where it is far (under a filter as many as it takes). Default 16, from k = 16
-            on 8 + k / 2, or what the index was built to reach. ``ef_search`` is another name for it.
+            four times as many where it is far; under a filter as many as leave no more of the nearest than so many
+            leave where everything passes. Default 16, from k = 16 on 8 + k / 2, or what the index was built to reach.
+            ``ef_search`` is another name for it.
         """
         if nprobe is not None and (ef_search is not None or recall is not None):
             raise ValueError("give nprobe, ef_search or recall, not several of them")
