@@ -336,66 +336,6 @@ TEST(rows_in_lists_are_found_once_they_are_revealed) {
   CHECK_EQ(nearest(), fresh);
 }
 
-// Of rows on spheres around the middles of lists, all of which pass: how many of the nearest a share tells are left,
-// and how many are.
-TEST(the_rest_is_what_lists_that_are_left_hold) {
-  constexpr std::uint32_t kDim = 32, kLists = 60, kRows = 100, kNear = 300;
-  for (const float apart : {0.5f, 4.0f}) {  // lists at very different distances from the query, and at about the same
-    const std::vector<float> away = normal(kLists, 7);
-    std::vector<std::pair<float, std::vector<float>>> lists;  // distance of the middle, and of rows
-    std::vector<float> all;
-    for (std::uint32_t list = 0; list < kLists; ++list) {
-      std::vector<float> middle(kDim, 0.0f), rows = normal(kRows * kDim, 8 + list), distances;
-      middle[list % kDim] = apart == 0.5f ? 1.0f + 0.1f * static_cast<float>(list) : apart + 0.01f * away[list];
-      const std::vector<float> query(kDim, 0.0f);
-      for (std::uint32_t r = 0; r < kRows; ++r) {
-        float* row = rows.data() + r * kDim;
-        const float length = std::sqrt(distance2(row, query.data(), kDim));
-        for (std::uint32_t d = 0; d < kDim; ++d) row[d] = middle[d] + 2 * row[d] / length;
-        distances.push_back(distance2(row, query.data(), kDim));
-      }
-      all.insert(all.end(), distances.begin(), distances.end());
-      lists.emplace_back(distance2(middle.data(), query.data(), kDim), distances);
-    }
-    std::sort(lists.begin(), lists.end());
-    std::nth_element(all.begin(), all.begin() + kNear, all.end());
-    const float kth = all[kNear];
-    for (const std::size_t known : {std::size_t{kLists}, std::size_t{kLists / 2}}) {
-      ExpectedRest rest(kDim);
-      for (std::size_t i = 0; i < known; ++i) rest.expect(lists[i].first, 2, kRows);
-      rest.beyond(kLists - known);
-      CHECK_EQ(rest.share(std::numeric_limits<float>::infinity()), 1.0);
-      double left = kNear, before = 1;
-      for (std::size_t i = 0; i < known; ++i) {
-        rest.scanned(kRows);
-        left -= static_cast<double>(std::count_if(lists[i].second.begin(), lists[i].second.end(),
-                                                  [&](float distance) { return distance < kth; }));
-        if (i % 10 != 9 || i + 1 == known) continue;
-        const double share = rest.share(kth);
-        CHECK(std::abs(share - left / kNear) < 0.12, "apart ", apart, " of ", known, " after ", i + 1, ": ", share,
-              " expected, ", left / kNear, " left");
-        CHECK(share <= before, "after ", i + 1);
-        before = share;
-      }
-    }
-  }
-}
-
-TEST(the_rest_is_of_what_passes) {
-  const auto share = [](std::size_t first, std::size_t then) {
-    ExpectedRest rest(16);
-    for (int i = 0; i < 20; ++i) rest.expect(100.0f + static_cast<float>(i), 5, 50);
-    for (int i = 0; i < 10; ++i) rest.scanned(i < 5 ? first : then);
-    return rest.share(60);
-  };
-  CHECK(share(50, 50) > 0.1);
-  CHECK_EQ(share(0, 0), 0.0);              // nothing passes
-  CHECK(share(0, 50) > share(50, 50));     // nothing did where the query is
-  CHECK(share(50, 0) < share(50, 50));     // and hardly anything does elsewhere,
-  CHECK(share(50, 0) > 0);                 // but one never knows
-  CHECK(ExpectedRest(16).share(60) == 0);  // there are no lists
-}
-
 TEST(nearest_centroids_are_found_while_they_come_and_go) {
   constexpr std::pair<std::uint32_t, Metric> kCases[] = {
       {16, Metric::l2}, {16, Metric::ip}, {64, Metric::l2}, {64, Metric::ip}};
