@@ -25,16 +25,17 @@ float likeliest_dims(std::span<const Around> queries, bool apart) {
   for (const Around& query : queries) {
     const std::size_t skipped = apart ? query.known / kAround : 0;
     const float kth = query.kth(skipped);
+    std::vector<double> near;
+    for (std::size_t i = skipped; i < query.known; ++i) near.push_back(static_cast<double>(query.near(i, kth)));
     for (std::size_t d = 0; d < likely.size(); ++d) {
       ExpectedRest rest(dims_tried(d));
       query.expect(skipped, query.known, rest);
       double all = 0, found = 0;
-      for (std::size_t i = skipped; i < query.known; ++i) {
-        const double weight = std::max(rest.weight(i - skipped, kth), std::numeric_limits<double>::min());
-        const auto near = static_cast<double>(query.near(i, kth));
-        all += static_cast<double>(query.lists[i].size) * weight;
-        found += near;
-        likely[d] += near * std::log(weight);
+      for (std::size_t i = 0; i < near.size(); ++i) {
+        const double weight = std::max(rest.weight(i, kth), std::numeric_limits<double>::min());
+        all += static_cast<double>(query.lists[skipped + i].size) * weight;
+        found += near[i];
+        likely[d] += near[i] * std::log(weight);
       }
       if (all > 0) likely[d] -= found * std::log(all);
     }
