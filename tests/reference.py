@@ -94,6 +94,13 @@ def vectors(n: int, dim: int, dtype: str = "float32", seed: int = 0) -> Array:
     return rng.standard_normal((n, dim), dtype=np.float32).astype(dtype)
 
 
+def islands(n: int, clusters: int, scale: float) -> tuple[Array, NDArray[np.int64]]:
+    """Vectors and their clusters, between which hardly a link of a graph leads: each about as far as the next."""
+    rng = np.random.default_rng(clusters)
+    centers, labels = rng.normal(size=(clusters, 48)), rng.integers(clusters, size=n)
+    return (centers[labels] + rng.normal(scale=scale, size=(n, 48))).astype(np.float32), labels
+
+
 def clustered(n: int, dim: int, clusters: int, seed: int = 0) -> tuple[Array, NDArray[np.int64]]:
     """Gaussian clusters of unequal size and width in few of the dimensions each; with the cluster of every row."""
     rng = np.random.default_rng(seed)

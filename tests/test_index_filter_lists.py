@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from container_bytes import section, with_section
 from numpy.typing import NDArray
+from reference import islands
 
 import annlib
 from annlib import F
@@ -131,10 +132,8 @@ def test_what_passes_with_and_against_the_query_is_found(
 @pytest.mark.parametrize(("clusters", "scale"), [(40, 0.5), (300, 0.7)])
 def test_recall_targets_hold_apart_from_the_query(clusters: int, scale: float) -> None:
     """In clusters between which hardly a link leads, and for which one list is hardly nearer than the next."""
-    rng = np.random.default_rng(clusters)
-    centers, labels = rng.normal(size=(clusters, 48)), rng.integers(clusters, size=N + 200)
-    points = (centers[labels] + rng.normal(scale=scale, size=(N + 200, 48))).astype(np.float32)
-    numbers = rng.permutation(N)
+    points, labels = islands(N + 200, clusters, scale)
+    numbers = np.random.default_rng(clusters).permutation(N)
     columns = {"label": labels[:N], "number": numbers}
     index = annlib.HNSWIndex.build(points[:N], attributes=columns, M=16, ef_construction=60, codec="int8")
     queries, own, vectors = points[N:][:40], labels[N:][:40], dict(enumerate(points[:N]))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from reference import METRICS, Data, clustered, nearest, recall, vectors
+from reference import METRICS, Data, clustered, islands, nearest, recall, vectors
 
 import annlib
 from annlib import F, SPANNIndex
@@ -181,9 +181,8 @@ def test_what_lies_apart_from_the_query_is_found(
     clusters: int, scale: float, on_disk: bool, tmp_path: Path
 ) -> None:
     """In other clusters than its own, all of them at about the same distance."""
-    rng, n = np.random.default_rng(clusters), 17_000
-    centers, labels = rng.normal(size=(clusters, 48)), rng.integers(clusters, size=n + 200)
-    points = (centers[labels] + rng.normal(scale=scale, size=(n + 200, 48))).astype(np.float32)
+    n = 17_000
+    points, labels = islands(n + 200, clusters, scale)
     train, queries, own = points[:n], points[n:], labels[n:]
     index = SPANNIndex.build(tmp_path / "x" if on_disk else None, train, attributes={"label": labels[:n]})
     index.calibrate(queries[100:])

@@ -23,7 +23,7 @@ namespace {
 constexpr float kSignError = 0.75f;
 // Vectors from which reaches and errors are learnt, as queries, the lists looked at for each, its neighbours, and those
 // whose exact distances are compared with those of their codes.
-constexpr std::size_t kLearnt = 128, kLearntLists = 32, kNeighbours = 10, kCompared = 32;
+constexpr std::size_t kLearnt = 128, kLearntLists = 32, kNeighbours = Around::kNearest, kCompared = 32;
 
 float finite(float x) { return std::isfinite(x) ? x : std::numeric_limits<float>::max(); }
 
@@ -163,10 +163,8 @@ void learn(const Build& b) {
     state.reach[r] = (*middle)[r];
   }
   if (product) return;
-  // Of a list on disk it is not known how far its own rows are. Where most lists are, the nearest is at that distance.
-  double squares = 0;
-  for (const Around& query : around) squares += static_cast<double>(query.lists.front().distance);
-  const auto radius = finite(static_cast<float>(std::sqrt(squares / static_cast<double>(queries))));
+  // Of a list on disk it is not known how far its own rows are.
+  const float radius = typical_radius(around);
   for (Around& query : around) {
     for (Around::List& list : query.lists) list.radius = radius;
   }

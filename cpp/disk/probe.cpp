@@ -177,16 +177,16 @@ std::size_t Probe::count_passing(const std::byte* bytes, std::size_t size) const
 }
 
 void Probe::scan(Candidate list, const std::byte* bytes, const FreshRow& row) {
-  passed_ = 0;
-  if (bytes != nullptr && elsewhere_) passed_ = count_passing(bytes, view_.state.places[list.slot()].size);
+  std::size_t passed = 0;
   if (bytes != nullptr) {
+    if (elsewhere_) passed = count_passing(bytes, view_.state.places[list.slot()].size);
     view_.list_form.has_signs() ? scan_signs(list, bytes) : scan_rows(list, bytes);
   } else if (view_.state.resident != nullptr) {
-    scan_resident(list);
+    passed = scan_resident(list);
   }
   if (lists().size(list.slot()) > 0) scan_fresh(list, row);
   nearest_.shrink();
-  if (elsewhere_) rest_.scanned(passed_);
+  if (elsewhere_) rest_.scanned(passed);
   ++cost.hops;
 }
 
@@ -214,14 +214,16 @@ void Probe::scan_rows(Candidate list, const std::byte* bytes) {
 }
 
 // An item's row is at hand by its slot, and is scored once only: what was too far away is so all the more later on.
-void Probe::scan_resident(Candidate list) {
+// Returns how many pass, where that is asked for.
+std::size_t Probe::scan_resident(Candidate list) {
   const ResidentLists& resident = *view_.state.resident;
   const std::size_t size = resident.lists().size(list.slot());
   s_.need(size);
   Slot* slots = s_.slots.data();
   resident.lists().unpack(list.slot(), slots);
+  std::size_t passed = 0;
   if (elsewhere_) {
-    passed_ = static_cast<std::size_t>(std::count_if(slots, slots + size, [&](Slot slot) { return passes(slot); }));
+    passed = static_cast<std::size_t>(std::count_if(slots, slots + size, [&](Slot slot) { return passes(slot); }));
   }
   const auto count =
       static_cast<std::size_t>(std::remove_if(slots, slots + size, [&](Slot slot) { return !accepts(slot); }) - slots);
@@ -231,6 +233,7 @@ void Probe::scan_resident(Candidate list) {
   for (std::size_t i = 0; i < count; ++i) {
     if (s_.distances[i] <= bound) take(slots[i], s_.distances[i], row_margin_);
   }
+  return passed;
 }
 
 // Into s_.distances: of the rows of these slots or, without any, of the first n.

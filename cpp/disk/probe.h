@@ -86,7 +86,7 @@ class Probe {
   std::size_t count_passing(const std::byte* bytes, std::size_t size) const;
   void scan_signs(Candidate list, const std::byte* bytes);
   void scan_rows(Candidate list, const std::byte* bytes);
-  void scan_resident(Candidate list);
+  std::size_t scan_resident(Candidate list);
   void score_rows(const std::byte* rows, const Slot* slots, std::size_t n);
   void take(Slot slot, float distance, float margin);
   void scan_fresh(Candidate list, const FreshRow& row);
@@ -104,7 +104,6 @@ class Probe {
   ExpectedRest rest_;
   bool elsewhere_;  ///< what passes may be anywhere: scanned until so little is left
   float enough_;
-  std::size_t passed_ = 0;  ///< of the list scanned last
   std::size_t count_, asked_ = 0;
   bool few_ = false;                   ///< lists may be left out, for nothing in them passes
   std::vector<std::uint32_t> marked_;  ///< the others

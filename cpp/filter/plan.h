@@ -106,8 +106,7 @@ class Planner {
     if (steps < kTrialSteps || steps % kLookEvery != 0) return true;
     const auto taken = static_cast<double>(steps);
     seen_ = (passed + kSupposed * share_) / (taken + kSupposed);
-    const double expected = share_ * taken, chance = 3 * std::sqrt(expected * (1 - std::min(share_, 1.0)));
-    if (!finds_apart_ && expected >= kExpected && passed < expected - std::max(chance, expected / 4)) return false;
+    if (!finds_apart_ && clearly_fewer(taken, passed)) return false;
     const double left = course_.steps_for(seen_) - taken, step = course_.step_at(seen_);
     return step * left <= otherwise_ && step * taken <= 2 * otherwise_;
   }
@@ -117,6 +116,14 @@ class Planner {
   double cost() const { return cost_; }
 
  private:
+  /// Than pass by chance.
+  bool clearly_fewer(double taken, double passed) const {
+    const double expected = share_ * taken;
+    if (expected < kExpected) return false;
+    const double chance = 3 * std::sqrt(expected * (1 - std::min(share_, 1.0)));
+    return passed < expected - std::max(chance, expected / 4);
+  }
+
   static constexpr double kTrial = 0.15;
   /// How many steps what is known of all items is worth.
   static constexpr double kSupposed = 4;

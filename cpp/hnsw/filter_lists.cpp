@@ -30,6 +30,13 @@ constexpr float kTrusted = 0.95f;
 // Lists are tried in powers of two below this.
 constexpr std::size_t kMostLists = 256;
 
+// How many of these are as near as the last of those found for sure.
+std::size_t hits(const std::vector<Candidate>& found, const std::vector<Candidate>& truth) {
+  const float last = truth.back().distance();
+  return static_cast<std::size_t>(
+      std::count_if(found.begin(), found.end(), [&](Candidate c) { return c.distance() <= last; }));
+}
+
 // Recall at efforts each twice the one before, of which what the one behind the last finds counts as the truth.
 template <std::size_t n>
 class Recalls {
@@ -40,11 +47,7 @@ class Recalls {
     const std::vector<Candidate> truth = search(first << n);
     if (truth.empty()) return;
     wanted_ += truth.size();
-    for (std::size_t i = 0; i < n; ++i) {
-      const std::vector<Candidate> found = search(first << i);
-      hits_[i] += static_cast<std::size_t>(std::count_if(
-          found.begin(), found.end(), [&](Candidate c) { return c.distance() <= truth.back().distance(); }));
-    }
+    for (std::size_t i = 0; i < n; ++i) hits_[i] += hits(search(first << i), truth);
   }
   double recall(std::size_t i) const {
     return static_cast<double>(hits_[i]) / static_cast<double>(std::max<std::size_t>(wanted_, 1));
@@ -146,14 +149,13 @@ HnswState::ListEfforts HnswIndex::learn_list_efforts(const FilterLists& lists, i
       lists.probe(query, {kNearest, kSurely, &apart, queries[i]}, s);
       const std::vector<Candidate> nearest_apart = s.nearest.sorted();
       if (!nearest_apart.empty()) {
-        const Passing passing{std::make_shared<SlotSet>(apart.copy()), apart.count(), nullptr};
+        const auto elsewhere = std::make_shared<SlotSet>(apart.copy());
+        const Passing passing{elsewhere, elsewhere->count(), nullptr};
         request.ef = request.ef_filtered = HnswState::kFirstEffort << kWalkedApart;
         s.found.clear();
         search_one(query, request, passing, 1, s, report);
         wanted_apart += nearest_apart.size();
-        found_apart += static_cast<std::size_t>(std::count_if(s.found.begin(), s.found.end(), [&](Candidate c) {
-          return c.distance() <= nearest_apart.back().distance();
-        }));
+        found_apart += hits(s.found, nearest_apart);
       }
       const Bitset* const passing[] = {&state.table.alive_bits(), &quarter, &apart};
       for (std::size_t p : {0, 1, 2}) {

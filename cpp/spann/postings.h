@@ -58,9 +58,6 @@ struct Postings final : FilterLists {
   void fill(std::span<const Slot> slots, int threads);
   void build(std::span<const Slot> slots, int threads) override;
 
-  /// From stored vectors, which are the ones of `slots`: reach, spread and error. (postings_learn.cpp)
-  void learn(std::span<const Slot> slots, int threads);
-
   // Changes. (postings.cpp)
 
   /// The n nearest lists to a row by squared distance.
@@ -85,6 +82,8 @@ struct Postings final : FilterLists {
   void restore(const std::shared_ptr<const storage::Container>& file, const std::string& prefix) override;
 
  private:
+  /// From stored vectors, which are the ones of `slots`: reach, spread and error. (postings_learn.cpp)
+  void learn(std::span<const Slot> slots, int threads);
   void leave(std::uint32_t list, Slot slot);
   void dissolve(std::uint32_t list, int threads);
   void split(std::uint32_t list, int threads, FairSharedMutex& lock);

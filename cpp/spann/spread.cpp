@@ -4,6 +4,7 @@
 #include <array>
 #include <cmath>
 #include <limits>
+#include <numeric>
 
 #include "core/error.h"
 
@@ -43,30 +44,38 @@ float likeliest_dims(std::span<const Around> queries, bool apart) {
   return dims_tried(static_cast<std::size_t>(std::max_element(likely.begin(), likely.end()) - likely.begin()));
 }
 
-// The share of the nearest rows that are in none of the first lists: of those known, and as expected of all.
-double left_by(std::span<const Around> queries, std::size_t lists) {
-  double left = 0, all = 0;
+// The share of the nearest rows that are in none of the first 1, 2, 4 ... lists: of those known, and as expected of
+// all.
+struct Left {
+  double known = 0, expected = 0;
+};
+std::vector<Left> left_by(std::span<const Around> queries, std::size_t rests, float dims) {
+  std::vector<Left> left(rests);
+  double all = 0;
   for (const Around& query : queries) {
     const float kth = query.kth(0);
-    for (std::size_t i = 0; i < query.known; ++i) {
-      const auto near = static_cast<double>(query.near(i, kth));
-      all += near;
-      if (i >= lists) left += near;
-    }
-  }
-  return all > 0 ? left / all : 0;
-}
-
-double expected_left_by(std::span<const Around> queries, std::size_t lists, float dims) {
-  double sum = 0;
-  for (const Around& query : queries) {
+    std::vector<double> near;
+    for (std::size_t i = 0; i < query.known; ++i) near.push_back(static_cast<double>(query.near(i, kth)));
     ExpectedRest rest(dims);
     query.expect(0, query.lists.size(), rest);
     rest.beyond(query.beyond);
-    for (std::size_t i = 0; i < std::min(lists, query.lists.size()); ++i) rest.scanned(query.lists[i].size);
-    sum += rest.share(query.kth(0));
+    double unseen = std::accumulate(near.begin(), near.end(), 0.0);
+    all += unseen;
+    std::size_t scanned = 0;
+    for (std::size_t r = 0; r < rests; ++r) {
+      for (; scanned < std::min(std::size_t{1} << r, query.lists.size()); ++scanned) {
+        rest.scanned(query.lists[scanned].size);
+        if (scanned < near.size()) unseen -= near[scanned];
+      }
+      left[r].known += unseen;
+      left[r].expected += rest.share(kth);
+    }
   }
-  return sum / static_cast<double>(queries.size());
+  for (Left& one : left) {
+    one.known = all > 0 ? one.known / all : 0;
+    one.expected /= static_cast<double>(queries.size());
+  }
+  return left;
 }
 
 }  // namespace
@@ -116,26 +125,30 @@ void Around::expect(std::size_t first, std::size_t last, ExpectedRest& rest) con
   }
 }
 
+float typical_radius(std::span<const Around> queries) {
+  double squares = 0;
+  for (const Around& query : queries) {
+    squares += query.lists.empty() ? 0.0 : static_cast<double>(query.lists.front().distance);
+  }
+  const double radius = std::sqrt(squares / static_cast<double>(std::max<std::size_t>(queries.size(), 1)));
+  return std::isfinite(radius) ? static_cast<float>(radius) : std::numeric_limits<float>::max();
+}
+
 Spread learn_spread(std::span<const Around> queries, std::size_t replicas, std::size_t rests) {
   Spread spread;
   spread.rests.assign(rests, 0.0f);
   if (queries.empty()) return spread;
-  double squares = 0;
   std::size_t known = std::numeric_limits<std::size_t>::max();
-  for (const Around& query : queries) {
-    squares += query.lists.empty() ? 0.0 : static_cast<double>(query.lists.front().distance);
-    known = std::min(known, query.known);
-  }
-  const double radius = std::sqrt(squares / static_cast<double>(queries.size()));
-  spread.radius = std::isfinite(radius) ? static_cast<float>(radius) : std::numeric_limits<float>::max();
+  for (const Around& query : queries) known = std::min(known, query.known);
+  spread.radius = typical_radius(queries);
   spread.dims = std::min(likeliest_dims(queries, false), likeliest_dims(queries, true));
+  const std::vector<Left> left = left_by(queries, rests, spread.dims);
   // Rows that stand in several lists are expected in each, but left only where none of these is scanned: there what is
   // known is what counts, as far as it goes. Otherwise searches are off by as much as this is, and it does not matter.
   double ratio = 1;
   for (std::size_t r = 0; r < rests; ++r) {
-    const std::size_t lists = std::size_t{1} << r;
-    const double expected = expected_left_by(queries, lists, spread.dims);
-    if (replicas > 1 && 2 * lists <= known && expected > 0) ratio = std::min(ratio, left_by(queries, lists) / expected);
+    const auto [seen, expected] = left[r];
+    if (replicas > 1 && (std::size_t{2} << r) <= known && expected > 0) ratio = std::min(ratio, seen / expected);
     spread.rests[r] = static_cast<float>(ratio * expected);
   }
   return spread;

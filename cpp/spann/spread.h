@@ -1,7 +1,6 @@
 #pragma once
 
 #include <cstddef>
-#include <memory>
 #include <span>
 #include <string>
 #include <vector>
@@ -46,6 +45,9 @@ struct Around {
   /// Expects the rows of some of the lists.
   void expect(std::size_t first, std::size_t last, ExpectedRest& rest) const;
 };
+
+/// How far rows are from the centroids of their lists, where most lists are: as queries from the nearest.
+float typical_radius(std::span<const Around> queries);
 
 /// From what is around some of the rows, taken as queries; each stands in so many lists.
 Spread learn_spread(std::span<const Around> queries, std::size_t replicas, std::size_t rests);
