@@ -13,7 +13,7 @@ from .arrays import as_count, as_seed
 from .attributes import Attributes
 from .calibrated import Calibrated, as_recall
 from .filters import Filter
-from .results import SearchResult
+from .results import RadiusResult, SearchResult
 from .sources import SourceLike, open_source
 
 if TYPE_CHECKING:
@@ -225,17 +225,44 @@ class SPANNIndex(Calibrated):
         """
         if nprobe is not None and (ef_search is not None or recall is not None):
             raise ValueError("give nprobe, ef_search or recall, not several of them")
-        if nprobe is not None:
-            ef_search = as_count(nprobe, "nprobe")
         return super().search(
             queries,
             k,
-            ef_search=ef_search,
+            ef_search=ef_search if nprobe is None else as_count(nprobe, "nprobe"),
             recall=recall,
             filter=filter,
             threads=threads,
             plan=plan,
             explain=explain,
+        )
+
+    def search_radius(
+        self,
+        queries: ArrayLike,
+        radius: float,
+        *,
+        nprobe: int | None = None,
+        ef_search: int | None = None,
+        filter: Filter | None = None,
+        threads: int | None = None,
+    ) -> RadiusResult:
+        """All items found within `radius` of each query: parameters and errors as in `Index.search_radius`.
+
+        Parameters
+        ----------
+        nprobe : int, optional
+            The effort: as much is missed of what lies within the radius as so many lists leave of the nearest, expected
+            from how far the lists not read are; with as many as there are lists, nothing is. Default 16.
+            ``ef_search`` is another name for it.
+        """
+        if nprobe is not None and ef_search is not None:
+            raise ValueError("give nprobe or ef_search, not both")
+        return super().search_radius(
+            queries,
+            radius,
+            ef_search=ef_search if nprobe is None else as_count(nprobe, "nprobe"),
+            filter=filter,
+            threads=threads,
         )
 
     def _least_effort(self, k: int) -> int:

@@ -149,6 +149,21 @@ def test_recall_targets_hold_apart_from_the_query(clusters: int, scale: float) -
             assert np.mean(reached) >= 0.93, (plan, half)
 
 
+def test_a_radius_is_searched_in_lists(items: Items, index: annlib.HNSWIndex) -> None:
+    """Under filters that favour what lies apart, which a walk would have to go through everything for."""
+    hits = looked_at = wanted = 0
+    for query, label in zip(items.queries, items.query_labels, strict=True):
+        labels = [(label + 15 + i) % CLUSTERS for i in range(10)]
+        passing = np.flatnonzero(np.isin(items.labels, labels))
+        away = np.sort(((items.vectors[passing].astype(float) - query) ** 2).sum(axis=1))
+        found = index.search_radius(query, float(away[49:51].mean()), filter=F.label.isin(labels))
+        assert np.isin(found.ids, passing).all()
+        hits, wanted = hits + len(found.ids), wanted + 50
+        looked_at += found.stats["distance_computations"] + found.stats["rerank_computations"]
+    assert hits >= 0.93 * wanted
+    assert looked_at < 0.5 * len(items.queries) * N * 10 / CLUSTERS
+
+
 def test_a_mask_and_no_filter_at_all(items: Items, index: annlib.HNSWIndex) -> None:
     mask = items.numbers % 7 == 0
     passing = set(np.flatnonzero(mask).tolist())

@@ -7,6 +7,7 @@ import os
 import shutil
 import time
 from hashlib import blake2b
+from itertools import repeat
 from pathlib import Path
 from typing import cast
 
@@ -67,8 +68,10 @@ class FilteredMeasurement(Measurement):
         queries = self.queries[asked.rows]
         with thread_limit(1):
             peer.set_search(**search)
-            # What a library does once, at the first search of its kind, is not part of a query.
-            peer.search_where(queries[0], k, asked.predicates[0])
+            # A library is measured in the midst of its work: what it does once is done, and caches hold what searches
+            # of this kind use, and not what the library before it did. Other vectors, for answers are to be looked for.
+            others = np.roll(queries, 1, axis=0)
+            one_by_one(peer.search_where, zip(others, repeat(k), asked.predicates, strict=False), k, seconds)
             peer.forget()
             cpu, start = time.process_time(), time.perf_counter()
             if mode == "single":

@@ -144,6 +144,9 @@ class DiskIndex final : public Index {
   void for_vectors(std::span<const Slot> slots, SearchCost& cost, Take&& take) const;
   void scan_vectors(const SlotSet* passing, SearchCost& cost,
                     const std::function<void(Slot, const std::byte*)>& take) const;
+  void for_passing(const SlotSet* passing, std::size_t count, SearchCost& cost,
+                   const std::function<void(Slot, const std::byte*)>& take) const;
+  double lists_for(std::size_t wanted, std::size_t passing) const;
   // write.cpp
   /// The lists in which rows are to stand, replicas each.
   std::vector<std::uint32_t> homes_for(const State& state, std::span<const std::byte* const> rows, int threads) const;

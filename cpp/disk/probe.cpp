@@ -31,6 +31,10 @@ std::size_t seen(const State& state, std::size_t wanted) {
   return std::min(state.on_disk, wanted * state.resident->lists().mean_size());
 }
 
+double share_of(std::size_t items, const Table& table) {
+  return static_cast<double>(items) / static_cast<double>(std::max<std::size_t>(table.live(), 1));
+}
+
 simd::Rows no_rows(std::uint32_t dim) {
   simd::Rows rows;
   rows.dim = dim;
@@ -69,7 +73,7 @@ void Probe::Seen::grow() {
   }
 }
 
-Probe::Probe(const ProbeView& view, const QueryView& query, std::size_t k, std::size_t wanted, Scratch& s)
+Probe::Probe(const ProbeView& view, const QueryView& query, std::size_t k, std::size_t wanted, float radius, Scratch& s)
     : view_(view),
       query_(query),
       k_(k),
@@ -79,8 +83,11 @@ Probe::Probe(const ProbeView& view, const QueryView& query, std::size_t k, std::
       vector_(vectors_.need_floats(view.form.dim)),
       allowed_(errors_allowed(wanted)),
       row_margin_(allowed_ * view.state.row_error),
-      rest_(view.state.spread.dims),
-      elsewhere_(view.passing != nullptr && !view.state.spread.rests.empty()),
+      radius_(radius),
+      ball_(std::isfinite(radius)),
+      rest_(ball_ ? ExpectedRest(view.state.spread.dims, share_of(k, view.table))
+                  : ExpectedRest(view.state.spread.dims)),
+      elsewhere_((view.passing != nullptr || ball_) && !view.state.spread.rests.empty()),
       count_(view.state.centroids.count()),
       seen_(seen(view.state, wanted)) {
   lists().codes().load(query.data, query.dtype, vector_);
@@ -100,9 +107,7 @@ std::size_t Probe::bytes(const ProbeView& view, std::size_t wanted) {
   return 4 * seen(view.state, wanted) * sizeof(Slot) + 8 * view.form.dim * sizeof(float);
 }
 
-float Probe::kth() const {
-  return nearest_.full() ? nearest_.bound().distance() : std::numeric_limits<float>::infinity();
-}
+float Probe::kth() const { return nearest_.full() ? nearest_.bound().distance() : radius_; }
 
 bool Probe::beyond(Candidate list) const {
   return product() ? list.distance() > kth() + reach_ : list.distance() > kth() * reach_;
@@ -154,12 +159,12 @@ bool Probe::more_lists(std::size_t at) {
 }
 
 std::span<const Candidate> Probe::next_lists() {
-  const std::size_t most = view_.passing != nullptr ? count_ : std::min(count_, kMost * wanted_);
+  const std::size_t most = view_.passing != nullptr || ball_ ? count_ : std::min(count_, kMost * wanted_);
   const std::size_t least = std::min(count_, wanted_), round = std::max<std::size_t>(least, 1);
   if (at_ >= count_ || (at_ >= most && nearest_.full()) || !more_lists(at_)) return {};
   const std::size_t first = at_;
   std::size_t last = std::min(order_.size(), first + round);
-  if (first >= least && elsewhere_ && nearest_.full()) {
+  if (first >= least && elsewhere_ && (nearest_.full() || ball_)) {
     const double left = rest_.share(kth() / lists().codes().part());
     if (left <= static_cast<double>(enough_)) return {};
   } else if (first >= least && !elsewhere_) {

@@ -25,14 +25,16 @@ struct ProbeView {
 
 /// One query through posting lists, from about `wanted` of them: from fewer where what was found is near, and from more
 /// where it is far; under a filter, from as many as leave no more of what passes than `wanted` of all
-/// (expected_rest.h). As many as are wanted are asked for at once, others when it is known how near results are: what
-/// is read together takes little longer than one of it. Who asks for lists and vectors is ProbeBatch.
+/// (expected_rest.h), and so for all within a radius. As many as are wanted are asked for at once, others when it is
+/// known how near results are: what is read together takes little longer than one of it. Who asks for lists and vectors
+/// is ProbeBatch.
 class Probe {
  public:
   using FreshRow = std::function<const std::byte*(Slot)>;
 
-  /// `s` serves many probes, one at a time.
-  Probe(const ProbeView& view, const QueryView& query, std::size_t k, std::size_t wanted, Scratch& s);
+  /// `s` serves many probes, one at a time. Nothing beyond a finite `radius` is asked for: with a `k` of all that may
+  /// be results, it is all within.
+  Probe(const ProbeView& view, const QueryView& query, std::size_t k, std::size_t wanted, float radius, Scratch& s);
 
   /// Memory that a probe takes, about.
   static std::size_t bytes(const ProbeView& view, std::size_t wanted);
@@ -101,8 +103,10 @@ class Probe {
   simd::BlockQuery tables_;
   float length_, rounding_;  ///< of the query, and what rounding it to 7 bits does
   float allowed_, row_margin_, reach_;
+  float radius_;
+  bool ball_;  ///< there is one
   ExpectedRest rest_;
-  bool elsewhere_;  ///< what passes may be anywhere: scanned until so little is left
+  bool elsewhere_;  ///< what is asked for may be anywhere: scanned until so little is left
   float enough_;
   std::size_t count_, asked_ = 0;
   bool few_ = false;                   ///< lists may be left out, for nothing in them passes

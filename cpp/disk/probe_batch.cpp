@@ -116,9 +116,21 @@ class ProbeBatch::Vectors {
 };
 
 void ProbeBatch::run(std::span<const std::unique_ptr<Probe>> probes) {
+  std::vector<Probe*> all;
+  for (const auto& probe : probes) all.push_back(probe.get());
   auto vectors = std::make_unique<Vectors>(view_, fresh_);
-  std::vector<Probe*> active, left;
-  for (const auto& probe : probes) active.push_back(probe.get());
+  scan_lists(all, [&](Probe& probe) {
+    if (vectors->bytes() >= kVectorBytes) {
+      vectors->finish();
+      vectors = std::make_unique<Vectors>(view_, fresh_);
+    }
+    vectors->ask(probe);
+  });
+  vectors->finish();
+}
+
+void ProbeBatch::scan_lists(std::span<Probe* const> probes, const std::function<void(Probe&)>& through) {
+  std::vector<Probe*> active(probes.begin(), probes.end()), left;
   std::vector<std::span<const Candidate>> lists;
   for (; !active.empty(); active = std::exchange(left, {})) {
     for (std::size_t first = 0, last = 0; first < active.size(); first = last) {
@@ -134,18 +146,13 @@ void ProbeBatch::run(std::span<const std::unique_ptr<Probe>> probes) {
         Probe& probe = *active[i];
         for (const Candidate list : lists[i - first]) probe.scan(list, round.block(list), fresh_);
         if (lists[i - first].empty()) {
-          if (vectors->bytes() >= kVectorBytes) {
-            vectors->finish();
-            vectors = std::make_unique<Vectors>(view_, fresh_);
-          }
-          vectors->ask(probe);
+          through(probe);
         } else {
           left.push_back(&probe);
         }
       }
     }
   }
-  vectors->finish();
 }
 
 }  // namespace annlib::disk

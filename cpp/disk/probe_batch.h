@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <span>
 
@@ -14,6 +15,8 @@ class ProbeBatch {
   ProbeBatch(const ProbeView& view, const Probe::FreshRow& fresh) : view_(view), fresh_(fresh) {}
 
   void run(std::span<const std::unique_ptr<Probe>> probes);
+  /// The lists alone; `through` is told which probe wants no more of them, while others scan.
+  void scan_lists(std::span<Probe* const> probes, const std::function<void(Probe&)>& through);
 
  private:
   /// Lists of one round, as they arrive.

@@ -27,6 +27,7 @@ constexpr std::size_t kReadSingly = 1024;
 constexpr std::size_t kProbeBytes = std::size_t{16} << 20;
 // Queries that a thread finds the nearest list of at a time.
 constexpr std::size_t kArranged = 16;
+constexpr float kEverywhere = std::numeric_limits<float>::infinity();
 // What a read takes, in nanoseconds, for people who compare plans.
 constexpr double kRead = 2e4;
 
@@ -90,6 +91,21 @@ void DiskIndex::scan_vectors(const SlotSet* passing, SearchCost& cost,
   read();
 }
 
+// The same of all that pass, however many: few are read one by one.
+void DiskIndex::for_passing(const SlotSet* passing, std::size_t count, SearchCost& cost,
+                            const std::function<void(Slot, const std::byte*)>& take) const {
+  if (passing == nullptr || count > kReadSingly) return scan_vectors(passing, cost, take);
+  std::vector<Slot> slots;
+  passing->for_each([&](std::size_t slot) { slots.push_back(static_cast<Slot>(slot)); });
+  for_vectors(slots, cost, take);
+}
+
+// How many lists are read where so many items pass.
+double DiskIndex::lists_for(std::size_t wanted, std::size_t passing) const {
+  const double share = static_cast<double>(passing) / static_cast<double>(table_.live());
+  return std::min(static_cast<double>(wanted) / share, static_cast<double>(state_->centroids.count()));
+}
+
 void DiskIndex::fetch(std::span<const Slot> slots, std::byte* out) const {
   require_open();
   std::vector<Slot> sorted(slots.begin(), slots.end());
@@ -114,16 +130,12 @@ bool DiskIndex::search_one(const QueryView& query, const SearchRequest& request,
   if (request.plan == Plan::subgraph || request.plan == Plan::lists) {
     throw ValueError("plan '" + name_of(request.plan) + "': the plans of a SPANN index are auto, exact, scan, walk");
   }
-  const State& state = *state_;
   const SlotSet* passing = filter.slots.get();
   const std::size_t k = std::min(request.k, filter.count), wanted = std::max<std::size_t>(request.ef, 1);
-  const std::size_t count = state.centroids.count();
-  bool scan = request.plan == Plan::exact || request.plan == Plan::scan || count == 0;
+  bool scan = request.plan == Plan::exact || request.plan == Plan::scan || state_->centroids.count() == 0;
   if (request.plan == Plan::automatic && passing != nullptr) {
     // In reads: those of the vectors that pass, or of the lists that it takes to find k of them, and of what is near.
-    const double share = static_cast<double>(filter.count) / static_cast<double>(table_.live());
-    const double walk =
-        std::min(static_cast<double>(wanted) / share, static_cast<double>(count)) + static_cast<double>(k) * kReadEach;
+    const double walk = lists_for(wanted, filter.count) + static_cast<double>(k) * kReadEach;
     report.scan_cost = kRead * static_cast<double>(filter.count);
     report.walk_cost = kRead * walk;
     scan = scan || report.scan_cost <= report.walk_cost;
@@ -141,13 +153,7 @@ bool DiskIndex::search_one(const QueryView& query, const SearchRequest& request,
       s.nearest.push(Candidate(score_row(exact, row_form(), row), slot));
       ++s.cost.distances;
     };
-    if (passing != nullptr && filter.count <= kReadSingly) {
-      std::vector<Slot> slots;
-      passing->for_each([&](std::size_t slot) { slots.push_back(static_cast<Slot>(slot)); });
-      for_vectors(slots, s.cost, take);
-    } else {
-      scan_vectors(passing, s.cost, take);
-    }
+    for_passing(passing, filter.count, s.cost, take);
     s.found = s.nearest.sorted();
     return true;
   }
@@ -186,7 +192,8 @@ void DiskIndex::search_together(std::span<const QueryView> queries, const Search
   for (std::size_t first = 0; first < queries.size(); first += at_once) {
     const auto some = queries.subspan(first, std::min(at_once, queries.size() - first));
     std::vector<std::unique_ptr<Probe>> probes;
-    for (const QueryView& query : some) probes.push_back(std::make_unique<Probe>(view, query, k, wanted, s));
+    for (const QueryView& query : some)
+      probes.push_back(std::make_unique<Probe>(view, query, k, wanted, kEverywhere, s));
     ProbeBatch(view, [&](Slot slot) { return fresh_.row(slot); }).run(probes);
     for (std::size_t i = 0; i < probes.size(); ++i) {
       answer(first + i, Plan::walk, probes[i]->cost, probes[i]->results());
@@ -196,18 +203,41 @@ void DiskIndex::search_together(std::span<const QueryView> queries, const Search
 
 ScanSpaces DiskIndex::scan_spaces(const SearchRequest&, const SlotSet*) const { return {nullptr, nullptr}; }
 
-void DiskIndex::radius_one(const QueryView& query, float radius, const SearchRequest&, const SlotSet* passing,
-                           std::size_t, Scratch& s) const {
+// Of what passes, what lists show to be near, unless less passes than lists would be read.
+void DiskIndex::radius_one(const QueryView& query, float radius, const SearchRequest& request, const SlotSet* passing,
+                           std::size_t matches, Scratch& s) const {
   require_open();
+  const std::size_t wanted = std::max<std::size_t>(request.ef, 1);
+  std::vector<Candidate> found;
+  const auto take = [&](Candidate c) {
+    if (c.distance() <= radius) found.push_back(c);
+  };
+  std::optional<SlotSet> near;
+  if (std::isfinite(radius) && wanted < state_->centroids.count() &&
+      lists_for(wanted, matches) < static_cast<double>(matches)) {
+    std::optional<MarkedSlots> marked;
+    if (passing != nullptr) marked.emplace(*passing, s.passing);
+    const Bitset& accepted = marked ? marked->bits() : table_.alive_bits();
+    const ProbeView view{*state_, table_, codes_, list_form_, vector_form_, row_form(), accepted, passing};
+    Probe probe(view, query, matches, wanted, radius, s);
+    Probe* const one = &probe;
+    ProbeBatch(view, [&](Slot slot) { return fresh_.row(slot); }).scan_lists({&one, 1}, [](Probe&) {});
+    const std::span<const Slot> slots = probe.near();
+    near.emplace(std::vector<Slot>(slots.begin(), slots.end()), table_.slots());
+    for (const Candidate c : probe.results()) take(c);
+    s.cost += probe.cost;
+    passing = &*near;
+    matches = near->count();
+  }
   simd::Rows no_rows;
   no_rows.dim = dim_;
   const Scan exact = exact_scan(row_form(), no_rows, query, s.row);
-  scan_vectors(passing, s.cost, [&](Slot slot, const std::byte* row) {
-    const float distance = score_row(exact, row_form(), row);
+  for_passing(passing, matches, s.cost, [&](Slot slot, const std::byte* row) {
+    take(Candidate(score_row(exact, row_form(), row), slot));
     ++s.cost.distances;
-    if (distance <= radius) s.found.emplace_back(distance, slot);
   });
-  std::sort(s.found.begin(), s.found.end());
+  std::sort(found.begin(), found.end());
+  s.found = std::move(found);
 }
 
 }  // namespace annlib::disk

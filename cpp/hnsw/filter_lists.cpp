@@ -67,6 +67,14 @@ class Recalls {
 
 }  // namespace
 
+bool FilterLists::probe_within(const QueryView& query, const ProbeRequest& request, Scratch& s) const {
+  if (!probe(query, request, s)) return false;
+  const std::vector<Candidate>& near = s.nearest.sorted();
+  const auto beyond = [&](Candidate c) { return !(c.distance() <= request.radius); };
+  s.found.assign(near.begin(), std::find_if(near.begin(), near.end(), beyond));
+  return true;
+}
+
 // Under lock_, for items that are there. Lists that memory does not suffice for are given up.
 void HnswIndex::enlist(std::span<const std::int64_t> ids, std::span<const std::uint32_t> homes) {
   HnswState& state = *state_;

@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <span>
 #include <string>
@@ -27,6 +28,8 @@ struct ProbeRequest {
   const Bitset* passing = nullptr;   ///< only these slots
   Slot left_out = kNoSlot;           ///< nor this one, nor what equals it
   const Planner* planner = nullptr;  ///< breaks it off where that says so
+  /// Nothing beyond is asked for. With a `k` of all that passes, it is all within.
+  float radius = std::numeric_limits<float>::infinity();
 };
 
 /// Posting lists over the rows of a graph index, for searches under filters that favour nothing near the query: where a
@@ -50,6 +53,9 @@ class FilterLists {
   virtual void maintain(int threads, FairSharedMutex& lock) = 0;
   /// The nearest k, with exact distances, into s.nearest; false where it was broken off.
   virtual bool probe(const QueryView& query, const ProbeRequest& request, Scratch& s) const = 0;
+  /// All that is found within a radius, nearest first, into s.found; false where it was broken off. `request.k` is how
+  /// many there are in all.
+  bool probe_within(const QueryView& query, const ProbeRequest& request, Scratch& s) const;
   /// Takes the rows out that are in the lists nearest to a query, of which it takes a share.
   virtual void leave_out_near(const QueryView& query, double share, Scratch& s, Bitset& rows) const = 0;
   /// What a probe of one wanted list takes, timed on this machine and the state of its memory when it is first asked.

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <optional>
 #include <string>
@@ -193,15 +194,22 @@ ScanSpaces HnswIndex::scan_spaces(const SearchRequest& request, const SlotSet* p
 void HnswIndex::radius_one(const QueryView& query, float radius, const SearchRequest& request, const SlotSet* passing,
                            std::size_t matches, Scratch& s) const {
   const HnswState& state = *state_;
-  const auto by_walk = [&] {
+  const double share = static_cast<double>(matches) / static_cast<double>(state.table.live());
+  Acceptance acceptance(passing, state, s);
+  const auto by_lists = [&](const Ways& those) {
+    const Planner planner(those.lists, share, those.scan);
+    if (those.lists.cost(share) > those.walk.cost(share) || !planner.begins()) return false;
+    const ProbeRequest within{matches, state.lists_for(request.ef), &acceptance().slots(), kNoSlot, &planner, radius};
+    if (state.filter_lists->probe_within(query, within, s)) return true;
+    s.found.clear();
+    return false;
+  };
+  const auto by_walk = [&](const Ways& those) {
     // This walk goes by distances, whatever the layout: it expands all that it keeps.
-    const PlanCosts costs = plan_costs();
-    Course course = costs.course;
+    Course course = those.walk;
     course.steps = static_cast<double>(request.ef);
-    const double share = static_cast<double>(matches) / static_cast<double>(state.table.live());
-    const Planner planner(course, share, costs.match * static_cast<double>(matches), finds_apart());
+    const Planner planner(course, share, those.scan, those.finds_apart);
     if (!planner.begins()) return false;
-    Acceptance acceptance(passing, state, s);
     const AcceptSlots accept = acceptance();
     const Scan scan = state.walk().prepare(query, s.query);
     s.pool.reset(request.ef, radius + scan.margin);
@@ -214,7 +222,9 @@ void HnswIndex::radius_one(const QueryView& query, float radius, const SearchReq
     return true;
   };
   if (passing != nullptr || matches > kScanned * request.ef) {
-    if (by_walk()) return;
+    const Ways those = ways({request.ef, request.ef, static_cast<float>(share)}, matches, 1);
+    if (passing != nullptr && std::isfinite(radius) && by_lists(those)) return;
+    if (by_walk(those)) return;
   }
   scan_radius({nullptr, &state.truth()}, query, radius, passing, state.table.alive_bits(), s);
 }

@@ -66,8 +66,8 @@ double ExpectedRest::share(float within) const {
   }
   // How many of the rows to come pass is as with all so far, unless it grows with the distance.
   const auto part = [](double some, double of) { return of > 0 ? some / of : 0; };
-  rest *= std::max(part(passed[0] + passed[1], size[0] + size[1]), part(passed[1], size[1]));
-  return rest > 0 ? rest / (found + rest) : 0;
+  rest *= std::max({part(passed[0] + passed[1], size[0] + size[1]), part(passed[1], size[1]), passing_});
+  return rest > 0 ? rest / (std::max(found, least_) + rest) : 0;
 }
 
 }  // namespace annlib

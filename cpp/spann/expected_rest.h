@@ -19,6 +19,9 @@ namespace annlib {
 class ExpectedRest {
  public:
   explicit ExpectedRest(float dims) : dims_(dims) {}
+  /// What is asked for is all within a radius. Of the rows to come at least such a share passes, whatever passed so
+  /// far; and where hardly one lies within, the share that is left is that of one.
+  ExpectedRest(float dims, double passing) : dims_(dims), passing_(passing), least_(1) {}
 
   /// One more list will be scanned, after all that were told before; `size` is of what it holds.
   void expect(float distance, float radius, std::size_t size);
@@ -40,6 +43,7 @@ class ExpectedRest {
   };
 
   float dims_;
+  double passing_ = 0, least_ = 0;
   std::vector<List> lists_;
   std::size_t scanned_ = 0, beyond_ = 0;
 };

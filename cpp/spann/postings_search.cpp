@@ -27,7 +27,7 @@ constexpr std::size_t kSpareLists = 16, kMoreLists = 4;
 // may be among the k nearest.
 void Postings::rank(const Scan& exact, std::size_t k, Scratch& s) const {
   std::vector<Candidate>& waiting = s.expanded;
-  s.need(std::max(k, kExactAtOnce));
+  s.need(std::max(std::min(k, waiting.size()), kExactAtOnce));
   const auto score = [&](std::size_t begin, std::size_t n) {
     for (std::size_t i = 0; i < n; ++i) s.slots[i] = waiting[begin + i].slot();
     exact.score(s.slots.data(), n, s.distances.data());
@@ -55,11 +55,12 @@ void Postings::rank(const Scan& exact, std::size_t k, Scratch& s) const {
 
 // Without a filter the nearest lie around the query, as they do around the vectors from which reaches were learnt: from
 // about `wanted` lists, from fewer where what was found is near and from more where it is far. What passes a filter may
-// lie elsewhere: from as many lists as leave no more of it than `wanted` of all.
+// lie elsewhere: from as many lists as leave no more of it than `wanted` of all. So may what lies within a radius.
 bool Postings::probe(const QueryView& query, const ProbeRequest& request, Scratch& s) const {
   const std::size_t k = request.k, wanted = request.wanted;
-  const std::size_t count = centroids.count(), most = request.passing != nullptr ? count : std::min(count, 4 * wanted);
-  const bool product = table.metric() == Metric::ip, elsewhere = request.passing != nullptr && !product;
+  const bool ball = std::isfinite(request.radius), everywhere = request.passing != nullptr || ball;
+  const std::size_t count = centroids.count(), most = everywhere ? count : std::min(count, 4 * wanted);
+  const bool product = table.metric() == Metric::ip, elsewhere = everywhere && !product;
   const float limit = wanted < count ? at_lists(reach, static_cast<double>(wanted)) : std::numeric_limits<float>::max();
   const float enough = elsewhere && wanted < count ? at_lists(spread.rests, static_cast<double>(wanted)) : -1.0f;
   const float part = lists.codes().part();
@@ -79,22 +80,23 @@ bool Postings::probe(const QueryView& query, const ProbeRequest& request, Scratc
   s.visited.reset(table.slots());
   s.nearest.reset(k);
   s.expanded.clear();
-  ExpectedRest rest(spread.dims);
+  const double share = static_cast<double>(k) / static_cast<double>(std::max<std::size_t>(table.live(), 1));
+  ExpectedRest rest = ball ? ExpectedRest(spread.dims, share) : ExpectedRest(spread.dims);
   std::vector<Slot> scanned;
   std::size_t at = 0, asked = 0, next_look = 1;
   double passed = 0, looked_at = 1;
+  const auto kth = [&] { return s.nearest.full() ? s.nearest.bound().distance() : request.radius; };
   // Whether the list at hand, at this distance, is one too many.
   const auto done = [&](float distance) {
+    // What is typical of the data need not be so around this query.
+    if (2 * at < wanted && (ball || !elsewhere)) return false;
     if (elsewhere) {
-      if (at < next_look || !s.nearest.full()) return false;
+      if (at < next_look || !(s.nearest.full() || ball)) return false;
       next_look = at + at / kLookEvery + 1;
       rank(exact, k, s);
-      return rest.share(s.nearest.bound().distance() / part) <= static_cast<double>(enough);
+      return rest.share(kth() / part) <= static_cast<double>(enough);
     }
-    // What is typical of the data need not be so around this query.
-    if (2 * at < wanted) return false;
-    const float kth = s.nearest.full() ? s.nearest.bound().distance() : std::numeric_limits<float>::infinity();
-    return product ? distance > kth + limit : distance > kth * limit;
+    return product ? distance > kth() + limit : distance > kth() * limit;
   };
   while (at < most) {
     asked = std::min(most, asked == 0 ? wanted + kSpareLists : kMoreLists * asked);
@@ -110,12 +112,11 @@ bool Postings::probe(const QueryView& query, const ProbeRequest& request, Scratc
       const std::uint32_t list = s.found[i].slot();
       const float distance = s.found[i].distance();
       if (done(distance)) return rank(exact, k, s), true;
-      const float kth = s.nearest.full() ? s.nearest.bound().distance() : std::numeric_limits<float>::infinity();
       const float compared = product ? length : std::sqrt(std::max(distance / part, 0.0f));
       float margin = kErrors * lists.width(list) * (error * compared + rounding);
       if (!std::isfinite(margin)) margin = std::numeric_limits<float>::max();
       const std::uint32_t next = i + 1 < s.found.size() ? s.found[i + 1].slot() : kNoList;
-      const std::size_t passes = lists.scan(list, next, tables, distance, kth + margin, request.passing, kernels,
+      const std::size_t passes = lists.scan(list, next, tables, distance, kth() + margin, request.passing, kernels,
                                             [&](Slot slot, float estimate) {
                                               if (!s.visited.insert(slot) || !accept(slot)) return;
                                               s.expanded.emplace_back(estimate - margin, slot);

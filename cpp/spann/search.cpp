@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cmath>
 #include <optional>
 
 #include "core/error.h"
@@ -93,9 +94,23 @@ ScanSpaces SpannIndex::scan_spaces(const SearchRequest&, const SlotSet*) const {
   return {nullptr, &state_->postings.stored};
 }
 
-void SpannIndex::radius_one(const QueryView& query, float radius, const SearchRequest&, const SlotSet* passing,
-                            std::size_t, Scratch& s) const {
-  scan_radius({nullptr, &state_->postings.stored}, query, radius, passing, state_->table.alive_bits(), s);
+void SpannIndex::radius_one(const QueryView& query, float radius, const SearchRequest& request, const SlotSet* passing,
+                            std::size_t matches, Scratch& s) const {
+  const SpannState& state = *state_;
+  if (std::isfinite(radius) && request.ef < state.postings.centroids.count()) {
+    PlanCosts costs = plan_costs();
+    costs.course.steps *= static_cast<double>(request.ef);
+    const double share = static_cast<double>(matches) / static_cast<double>(state.table.live());
+    const Planner planner(costs.course, share, costs.match * static_cast<double>(matches));
+    if (planner.begins()) {
+      std::optional<MarkedSlots> marked;
+      if (passing != nullptr) marked.emplace(*passing, s.passing);
+      const Bitset* const bits = marked ? &marked->bits() : nullptr;
+      if (state.postings.probe_within(query, {matches, request.ef, bits, kNoSlot, &planner, radius}, s)) return;
+      s.found.clear();
+    }
+  }
+  scan_radius({nullptr, &state.postings.stored}, query, radius, passing, state.table.alive_bits(), s);
 }
 
 }  // namespace annlib
