@@ -111,8 +111,9 @@ class Evaluation {
   }
 
  private:
-  /// Fewer slots than so many are listed, and those that pass other conditions picked out of the list.
-  std::size_t few() const { return table_.slots() / kScatterCost; }
+  /// Fewer slots than so many are listed, and those that pass other conditions picked out of the list: what will be a
+  /// bitmap is faster made from bitmaps.
+  std::size_t few() const { return table_.slots() / SlotSet::kSlotsForOne; }
 
   Step prepared(const Expression& e) const {
     const std::size_t n = table_.slots();

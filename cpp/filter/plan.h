@@ -45,23 +45,26 @@ struct Course {
   double slowing = 0;  ///< of which each takes s^-slowing times as long: more of what they look at comes from memory
   double most = std::numeric_limits<double>::infinity();  ///< steps that there are
 
-  /// What some runs took: nanoseconds, of which the median counts, and mean steps.
+  /// What a run of so many steps, the mean of some, took: nanoseconds.
   struct Run {
     double time = 0, steps = 0;
   };
-  /// From runs of the least effort and of more, where all passes, and of that where a share does.
-  static Course fitted(const Run& least, const Run& all, const Run& few, double share) {
-    const double steps = std::max(all.steps, 1.0), few_steps = std::max(few.steps, 1.0);
+  /// From runs of the least effort and of more, where all passes.
+  static Course fitted(const Run& least, const Run& all) {
+    const double steps = std::max(all.steps, 1.0);
     Course course;
     // What the two have in common is no step's; but noise may make of the least what it likes.
     course.step = std::clamp((all.time - least.time) / std::max(all.steps - least.steps, 1.0), 0.5 * all.time / steps,
                              all.time / steps);
     course.start = std::max(least.time - course.step * least.steps, 0.0);
     course.steps = steps;
-    course.falling = std::clamp(std::log(few_steps / steps) / -std::log(share), 0.0, 1.0);
-    const double few_step = std::max(few.time - course.start, 0.0) / few_steps;
-    if (few_step > course.step && course.step > 0) course.slowing = std::log(few_step / course.step) / -std::log(share);
     return course;
+  }
+  /// And from runs of the second kind where a share passes.
+  void fit(const Run& few, double share) {
+    const double few_steps = std::max(few.steps, 1.0), few_step = std::max(few.time - start, 0.0) / few_steps;
+    falling = std::clamp(std::log(few_steps / steps) / -std::log(share), 0.0, 1.0);
+    slowing = few_step > step && step > 0 ? std::log(few_step / step) / -std::log(share) : 0.0;
   }
 
   double steps_for(double share) const { return std::min(most, steps * std::pow(share, -falling)); }

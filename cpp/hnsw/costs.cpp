@@ -51,7 +51,8 @@ PlanCosts HnswIndex::measure_costs() const {
     matches.push_back(times.match);
     shared.push_back(times.shared);
   }
-  Course walk = Course::fitted(least.run(), all.run(), few.run(), kShare);
+  Course walk = Course::fitted(least.run(), all.run());
+  walk.fit(few.run(walk.start), kShare);
   walk.steps /= kTimedEf;
   return {walk, median(matches), median(shared)};
 }

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <chrono>
 #include <cstddef>
+#include <cstdint>
+#include <numeric>
 #include <vector>
 
 #include "codec/space.h"
@@ -27,7 +29,7 @@ inline double median(std::vector<double>& times) {
   return *middle;
 }
 
-/// Runs of one kind, for Course::fitted().
+/// Runs of one kind, for Course.
 class RunTimer {
  public:
   /// Counts the hops of `run` in s.cost.
@@ -37,13 +39,26 @@ class RunTimer {
     const Clock::time_point begin = Clock::now();
     body();
     times_.push_back(nanoseconds_since(begin));
-    steps_ += static_cast<double>(s.cost.hops);
+    steps_.push_back(static_cast<double>(std::max<std::uint64_t>(s.cost.hops, 1)));
   }
-  Course::Run run() { return {median(times_), steps_ / static_cast<double>(times_.size())}; }
+  /// By what a step took after the first so many nanoseconds. The slowest quarter does not count: something else was at
+  /// work then.
+  Course::Run run(double start = 0) const {
+    std::vector<std::size_t> order(times_.size());
+    std::iota(order.begin(), order.end(), std::size_t{0});
+    const auto each = [&](std::size_t i) { return (times_[i] - start) / steps_[i]; };
+    std::sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) { return each(a) < each(b); });
+    double time = 0, steps = 0;
+    for (std::size_t i = 0; i < order.size() - order.size() / 4; ++i) {
+      time += times_[order[i]] - start;
+      steps += steps_[order[i]];
+    }
+    const double mean = std::accumulate(steps_.begin(), steps_.end(), 0.0) / static_cast<double>(steps_.size());
+    return {start + time / steps * mean, mean};
+  }
 
  private:
-  std::vector<double> times_;
-  double steps_ = 0;
+  std::vector<double> times_, steps_;
 };
 
 /// About one in sixteen of some bits, drawn at random.

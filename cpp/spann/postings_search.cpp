@@ -176,7 +176,8 @@ Course Postings::measure() const {
     run(1, {kNearest, kWanted}, all);
     run(2, {kNearest, kWanted, &some}, few);
   }
-  Course course = Course::fitted(least.run(), all.run(), few.run(), kShare);
+  Course course = Course::fitted(least.run(), all.run());
+  course.fit(few.run(course.start), kShare);
   course.steps /= kWanted;
   course.most = static_cast<double>(centroids.count());
   return course;

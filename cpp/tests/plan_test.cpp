@@ -70,8 +70,13 @@ TEST(course_takes_more_and_longer_steps_where_less_passes_up_to_all_there_are) {
 }
 
 TEST(course_is_fitted_to_what_runs_took) {
+  const auto fitted = [](Course::Run least, Course::Run all, Course::Run few, double share) {
+    Course course = Course::fitted(least, all);
+    course.fit(few, share);
+    return course;
+  };
   // 50 ns and then 10 a step, 20 where a sixteenth passes.
-  const Course course = Course::fitted({70, 2}, {130, 8}, {50 + 20 * 64, 64}, 1.0 / 16);
+  const Course course = fitted({70, 2}, {130, 8}, {50 + 20 * 64, 64}, 1.0 / 16);
   CHECK_NEAR(course.start, 50, 1e-9);
   CHECK_NEAR(course.step, 10, 1e-9);
   CHECK_NEAR(course.steps, 8, 1e-9);
@@ -79,9 +84,9 @@ TEST(course_is_fitted_to_what_runs_took) {
   CHECK_NEAR(course.cost(1), 130, 1e-9);
   CHECK_NEAR(course.cost(1.0 / 16), 50 + 20 * 64, 1e-9);
   // However long the least took, steps take some of the time.
-  CHECK_NEAR(Course::fitted({900, 2}, {800, 8}, {6400, 64}, 1.0 / 16).step, 50, 1e-9);
+  CHECK_NEAR(fitted({900, 2}, {800, 8}, {6400, 64}, 1.0 / 16).step, 50, 1e-9);
   // Of nothing, or of times that noise has turned round, nothing comes that is no number.
-  for (const Course& odd : {Course::fitted({}, {}, {}, 0.5), Course::fitted({900, 9}, {100, 3}, {50, 1}, 0.5)}) {
+  for (const Course& odd : {fitted({}, {}, {}, 0.5), fitted({900, 9}, {100, 3}, {50, 1}, 0.5)}) {
     CHECK(std::isfinite(odd.cost(0.01)) && odd.cost(0.01) >= 0);
     CHECK(odd.falling >= 0 && odd.falling <= 1);
   }
