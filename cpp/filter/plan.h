@@ -42,7 +42,8 @@ struct Course {
   double step = 0;     ///< nanoseconds, where all passes
   double steps = 0;    ///< that it takes where all passes
   double falling = 1;  ///< where a share s passes, s^-falling times as many
-  double slowing = 0;  ///< of which each takes s^-slowing times as long: more of what they look at comes from memory
+  double slowing = 0;  ///< of which each takes s^-slowing times as long: more of what they look at comes from memory,
+  double slowest = 0;  ///< down to a share of so much
   double most = std::numeric_limits<double>::infinity();  ///< steps that there are
 
   /// What a run of so many steps, the mean of some, took: nanoseconds.
@@ -64,11 +65,12 @@ struct Course {
   void fit(const Run& few, double share) {
     const double few_steps = std::max(few.steps, 1.0), few_step = std::max(few.time - start, 0.0) / few_steps;
     falling = std::clamp(std::log(few_steps / steps) / -std::log(share), 0.0, 1.0);
+    slowest = share;
     slowing = few_step > step && step > 0 ? std::log(few_step / step) / -std::log(share) : 0.0;
   }
 
   double steps_for(double share) const { return std::min(most, steps * std::pow(share, -falling)); }
-  double step_at(double share) const { return step * std::pow(share, -slowing); }
+  double step_at(double share) const { return step * std::pow(std::max(share, slowest), -slowing); }
   double cost(double share) const { return start + step_at(share) * steps_for(share); }
 };
 
@@ -108,10 +110,17 @@ class Planner {
   bool goes_on(std::size_t steps, double passed) const {
     if (steps < kTrialSteps || steps % kLookEvery != 0) return true;
     const auto taken = static_cast<double>(steps);
-    seen_ = (passed + kSupposed * share_) / (taken + kSupposed);
+    seen_ = (passed + kBeside * beside_passed_ + kSupposed * share_) / (taken + kBeside * beside_ + kSupposed);
     if (!finds_apart_ && clearly_fewer(taken, passed)) return false;
     const double left = course_.steps_for(seen_) - taken, step = course_.step_at(seen_);
     return step * left <= otherwise_ && step * taken <= 2 * otherwise_;
+  }
+
+  /// Whether to tell what passes beside the way: on the first steps, which alone would say little.
+  bool looks_around(std::size_t steps) const { return steps <= kLookedAround; }
+  void saw(bool passes) const {
+    beside_ += 1;
+    beside_passed_ += passes ? 1 : 0;
   }
 
   /// The share that passed where it was last asked whether to go on; 1 before.
@@ -127,17 +136,20 @@ class Planner {
     return passed < expected - std::max(chance, expected / 4);
   }
 
-  static constexpr double kTrial = 0.15;
+  static constexpr double kTrial = 0.08;
   /// How many steps what is known of all items is worth.
   static constexpr double kSupposed = 4;
   /// From so many on it shows whether fewer pass than by chance.
   static constexpr double kExpected = 12;
   static constexpr std::size_t kTrialSteps = 8, kLookEvery = 8;
+  /// On so many steps neighbours are looked at, of which each tells a part of what a step does: many are seen again.
+  static constexpr std::size_t kLookedAround = 16;
+  static constexpr double kBeside = 0.25;
 
   Course course_;
   double share_, cost_, otherwise_;
   bool finds_apart_;
-  mutable double seen_ = 1;
+  mutable double seen_ = 1, beside_ = 0, beside_passed_ = 0;
 };
 
 }  // namespace annlib

@@ -156,6 +156,9 @@ bool walk_codes(const Layer& layer, const NeighbourCodes& codes, const Neighbour
         if (s.distances[i] < bound) offer(s.distances[i], links[i]);
       }
     }
+    if (patience.looks_around(s.expanded.size())) {
+      for (std::uint32_t i = 0; i < layer.width && links[i] != kNoSlot; ++i) patience.saw(accept(links[i]));
+    }
     ask(2);
     s.frontier.prune(bound);
     if (!patience.goes_on(s.expanded.size(), passed)) return false;

@@ -16,6 +16,8 @@ namespace {
 constexpr std::size_t kRerankGroup = 4;
 // A radius that takes in more than this is answered by a scan: a sorted pool is no place for so many.
 constexpr std::size_t kWalkedBall = 4096;
+// What lists take is surer than what a walk does, which may come by less that passes than there is of all.
+constexpr double kSurer = 0.8;
 // Of so few items for each candidate that a walk would keep, a scan is as fast.
 constexpr std::size_t kScanned = 24;
 
@@ -156,8 +158,8 @@ bool HnswIndex::search_one(const QueryView& query, const SearchRequest& request,
   if (request.plan == Plan::automatic && passing != nullptr) {
     const Ways those = ways(effort, matches, together);
     those.tell(effort.share, report);
-    const Planner walker(those.walk, effort.share, std::min(those.scan, those.lists.cost(effort.share)),
-                         those.finds_apart);
+    const double otherwise = std::min(those.scan, kSurer * those.lists.cost(effort.share));
+    const Planner walker(those.walk, effort.share, otherwise, those.finds_apart);
     const bool walks = walker.begins();
     if (walks && attempt(acceptance(), walker)) return true;
     // If a walk has shown how few pass around the query, that is not tried again.

@@ -37,7 +37,19 @@ TEST(planner_tries_a_course_where_it_costs_next_to_nothing) {
   // Not where even the trial is too long, or what comes before it.
   CHECK(!Planner(kCourse, 0.01, 20'000).begins());
   CHECK(!Planner({30'000, 400, 32}, 0.01, 200'000).begins());
-  CHECK(Planner({20'000, 400, 32}, 0.01, 200'000).begins());
+  CHECK(Planner({20'000, 400, 32}, 0.01, 300'000).begins());
+}
+
+TEST(planner_looks_around_on_the_first_steps) {
+  CHECK(among(10'000).looks_around(1) && !among(10'000).looks_around(17));
+  const auto goes_on = [](int beside, int passing) {
+    const Planner planner = among(10'000);  // the scan: 500 steps
+    for (int i = 0; i < beside; ++i) planner.saw(i < passing);
+    return planner.goes_on(8, 1);
+  };
+  CHECK(goes_on(0, 0));     // one in eight passes, as it seems
+  CHECK(!goes_on(200, 2));  // but not beside them
+  CHECK(goes_on(200, 20));
 }
 
 TEST(planner_gives_a_course_up_at_twice_all_else) {
@@ -83,6 +95,7 @@ TEST(course_is_fitted_to_what_runs_took) {
   CHECK_NEAR(course.falling, 0.75, 1e-9);
   CHECK_NEAR(course.cost(1), 130, 1e-9);
   CHECK_NEAR(course.cost(1.0 / 16), 50 + 20 * 64, 1e-9);
+  CHECK_NEAR(course.step_at(1e-6), 20, 1e-9);  // no slower than it was seen to be
   // However long the least took, steps take some of the time.
   CHECK_NEAR(fitted({900, 2}, {800, 8}, {6400, 64}, 1.0 / 16).step, 50, 1e-9);
   // Of nothing, or of times that noise has turned round, nothing comes that is no number.
