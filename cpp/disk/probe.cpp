@@ -107,7 +107,7 @@ std::size_t Probe::bytes(const ProbeView& view, std::size_t wanted) {
   return 4 * seen(view.state, wanted) * sizeof(Slot) + 8 * view.form.dim * sizeof(float);
 }
 
-float Probe::kth() const { return nearest_.full() ? nearest_.bound().distance() : radius_; }
+float Probe::kth() const { return nearest_.full() ? std::min(nearest_.bound().distance(), radius_) : radius_; }
 
 bool Probe::beyond(Candidate list) const {
   return product() ? list.distance() > kth() + reach_ : list.distance() > kth() * reach_;

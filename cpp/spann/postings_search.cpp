@@ -85,7 +85,9 @@ bool Postings::probe(const QueryView& query, const ProbeRequest& request, Scratc
   std::vector<Slot> scanned;
   std::size_t at = 0, asked = 0, next_look = 1;
   double passed = 0, looked_at = 1;
-  const auto kth = [&] { return s.nearest.full() ? s.nearest.bound().distance() : request.radius; };
+  const auto kth = [&] {
+    return s.nearest.full() ? std::min(s.nearest.bound().distance(), request.radius) : request.radius;
+  };
   // Whether the list at hand, at this distance, is one too many.
   const auto done = [&](float distance) {
     // What is typical of the data need not be so around this query.
