@@ -360,7 +360,8 @@ class Index(Attributed, Iterated, ABC):
         filter: Filter | None = None,
         threads: int | None = None,
     ) -> RadiusResult:
-        """All items within `radius`, in the metric's own unit (squared for "l2"), of each query.
+        """The items within `radius`, in the metric's own unit (squared for "l2"), of each query: by a FlatIndex all of
+        them, by others what the effort finds.
 
         Returns a RadiusResult, which unpacks in ``lims, ids, distances``. Errors as in `search`.
         """
