@@ -42,9 +42,9 @@ struct Course {
   double step = 0;     ///< nanoseconds, where all passes
   double steps = 0;    ///< that it takes where all passes
   double falling = 1;  ///< where a share s passes, s^-falling times as many
-  double slowing = 0;  ///< of which each takes s^-slowing times as long: more of what they look at comes from memory,
-  double slowest = 0;  ///< down to a share of so much
+  double slowing = 0;  ///< of which each takes s^-slowing times as long: more of what they look at comes from memory
   double most = std::numeric_limits<double>::infinity();  ///< steps that there are
+  double slowest = 0;                                     ///< the share below which they take no longer
 
   /// What a run of so many steps, the mean of some, took: nanoseconds.
   struct Run {
