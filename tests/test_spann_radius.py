@@ -25,6 +25,11 @@ def made(metric: str, folder: Path | None) -> tuple[SPANNIndex, Array, Array]:
     return index, train, rows[N:]
 
 
+def one_in(on_disk: bool) -> int:
+    """One item in so many may be looked at: on disk each stands in four lists, in memory in two."""
+    return 2 if on_disk else 4
+
+
 @pytest.mark.parametrize("on_disk", [False, True])
 @pytest.mark.parametrize("metric", METRICS)
 def test_a_radius_is_searched_in_the_lists_around_it(metric: str, on_disk: bool, tmp_path: Path) -> None:
@@ -51,7 +56,7 @@ def test_a_radius_is_searched_in_the_lists_around_it(metric: str, on_disk: bool,
             looked_at += found.stats["distance_computations"]
         assert hits >= 0.95 * many * QUERIES, (many, chosen)
         if metric == "l2":
-            assert looked_at < N * QUERIES / 2, (many, chosen)
+            assert looked_at < N * QUERIES / one_in(on_disk), (many, chosen)
 
 
 @pytest.mark.parametrize("on_disk", [False, True])
@@ -72,7 +77,7 @@ def test_wide_and_empty_radii(on_disk: bool, tmp_path: Path) -> None:
     index, train, queries = made("l2", tmp_path / "x" if on_disk else None)
     exact = distances(train, queries, "l2")
     nothing = index.search_radius(queries, float(exact.min()) / 2)
-    assert nothing.lims[-1] == 0 and nothing.stats["distance_computations"] < N * QUERIES / 2
+    assert nothing.lims[-1] == 0 and nothing.stats["distance_computations"] < N * QUERIES / one_in(on_disk)
     half = float(np.median(exact))
     assert len(index.search_radius(queries, half).ids) >= 0.95 * (exact <= half).sum()
     everything = index.search_radius(queries[0], float(exact.max()) * 2)

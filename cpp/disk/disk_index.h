@@ -21,6 +21,8 @@
 
 namespace annlib::disk {
 
+struct ProbeView;
+
 struct OpenOptions {
   /// For what is kept of lists and vectors: all lists, where they have room (ResidentLists), or blocks of the files.
   std::size_t cache_bytes = std::size_t{256} << 20;
@@ -146,7 +148,8 @@ class DiskIndex final : public Index {
                     const std::function<void(Slot, const std::byte*)>& take) const;
   void for_passing(const SlotSet* passing, std::size_t count, SearchCost& cost,
                    const std::function<void(Slot, const std::byte*)>& take) const;
-  double lists_for(std::size_t wanted, std::size_t passing) const;
+  ProbeView probe_view(const Bitset& accepted, const SlotSet* passing) const;
+  double lists_read(std::size_t wanted, std::size_t passing) const;
   // write.cpp
   /// The lists in which rows are to stand, replicas each.
   std::vector<std::uint32_t> homes_for(const State& state, std::span<const std::byte* const> rows, int threads) const;

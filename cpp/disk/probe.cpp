@@ -31,10 +31,6 @@ std::size_t seen(const State& state, std::size_t wanted) {
   return std::min(state.on_disk, wanted * state.resident->lists().mean_size());
 }
 
-double share_of(std::size_t items, const Table& table) {
-  return static_cast<double>(items) / static_cast<double>(std::max<std::size_t>(table.live(), 1));
-}
-
 simd::Rows no_rows(std::uint32_t dim) {
   simd::Rows rows;
   rows.dim = dim;
@@ -85,8 +81,7 @@ Probe::Probe(const ProbeView& view, const QueryView& query, std::size_t k, std::
       row_margin_(allowed_ * view.state.row_error),
       radius_(radius),
       ball_(std::isfinite(radius)),
-      rest_(ball_ ? ExpectedRest(view.state.spread.dims, share_of(k, view.table))
-                  : ExpectedRest(view.state.spread.dims)),
+      rest_(ball_ ? ExpectedRest(view.state.spread.dims, k, view.table.live()) : ExpectedRest(view.state.spread.dims)),
       elsewhere_((view.passing != nullptr || ball_) && !view.state.spread.rests.empty()),
       count_(view.state.centroids.count()),
       seen_(seen(view.state, wanted)) {

@@ -27,6 +27,7 @@ constexpr std::size_t kReadSingly = 1024;
 constexpr std::size_t kProbeBytes = std::size_t{16} << 20;
 // Queries that a thread finds the nearest list of at a time.
 constexpr std::size_t kArranged = 16;
+// The radius where none is asked for.
 constexpr float kEverywhere = std::numeric_limits<float>::infinity();
 // What a read takes, in nanoseconds, for people who compare plans.
 constexpr double kRead = 2e4;
@@ -100,8 +101,12 @@ void DiskIndex::for_passing(const SlotSet* passing, std::size_t count, SearchCos
   for_vectors(slots, cost, take);
 }
 
+ProbeView DiskIndex::probe_view(const Bitset& accepted, const SlotSet* passing) const {
+  return {*state_, table_, codes_, list_form_, vector_form_, row_form(), accepted, passing};
+}
+
 // How many lists are read where so many items pass.
-double DiskIndex::lists_for(std::size_t wanted, std::size_t passing) const {
+double DiskIndex::lists_read(std::size_t wanted, std::size_t passing) const {
   const double share = static_cast<double>(passing) / static_cast<double>(table_.live());
   return std::min(static_cast<double>(wanted) / share, static_cast<double>(state_->centroids.count()));
 }
@@ -135,7 +140,7 @@ bool DiskIndex::search_one(const QueryView& query, const SearchRequest& request,
   bool scan = request.plan == Plan::exact || request.plan == Plan::scan || state_->centroids.count() == 0;
   if (request.plan == Plan::automatic && passing != nullptr) {
     // In reads: those of the vectors that pass, or of the lists that it takes to find k of them, and of what is near.
-    const double walk = lists_for(wanted, filter.count) + static_cast<double>(k) * kReadEach;
+    const double walk = lists_read(wanted, filter.count) + static_cast<double>(k) * kReadEach;
     report.scan_cost = kRead * static_cast<double>(filter.count);
     report.walk_cost = kRead * walk;
     scan = scan || report.scan_cost <= report.walk_cost;
@@ -186,14 +191,15 @@ void DiskIndex::search_together(std::span<const QueryView> queries, const Search
   std::optional<MarkedSlots> marked;
   if (passing != nullptr) marked.emplace(*passing, s.passing);
   const Bitset& accepted = marked ? marked->bits() : table_.alive_bits();
-  const ProbeView view{*state_, table_, codes_, list_form_, vector_form_, row_form(), accepted, passing};
+  const ProbeView view = probe_view(accepted, passing);
   const std::size_t k = std::min(request.k, filter.count), wanted = std::max<std::size_t>(request.ef, 1);
   const std::size_t at_once = std::max<std::size_t>(1, kProbeBytes / Probe::bytes(view, wanted));
   for (std::size_t first = 0; first < queries.size(); first += at_once) {
     const auto some = queries.subspan(first, std::min(at_once, queries.size() - first));
     std::vector<std::unique_ptr<Probe>> probes;
-    for (const QueryView& query : some)
+    for (const QueryView& query : some) {
       probes.push_back(std::make_unique<Probe>(view, query, k, wanted, kEverywhere, s));
+    }
     ProbeBatch(view, [&](Slot slot) { return fresh_.row(slot); }).run(probes);
     for (std::size_t i = 0; i < probes.size(); ++i) {
       answer(first + i, Plan::walk, probes[i]->cost, probes[i]->results());
@@ -208,17 +214,17 @@ void DiskIndex::radius_one(const QueryView& query, float radius, const SearchReq
                            std::size_t matches, Scratch& s) const {
   require_open();
   const std::size_t wanted = std::max<std::size_t>(request.ef, 1);
-  std::vector<Candidate> found;
+  std::vector<Candidate> found;  // not s.found, which the index of the centroids writes to
   const auto take = [&](Candidate c) {
     if (c.distance() <= radius) found.push_back(c);
   };
   std::optional<SlotSet> near;
   if (std::isfinite(radius) && wanted < state_->centroids.count() &&
-      lists_for(wanted, matches) < static_cast<double>(matches)) {
+      lists_read(wanted, matches) < static_cast<double>(matches)) {
     std::optional<MarkedSlots> marked;
     if (passing != nullptr) marked.emplace(*passing, s.passing);
     const Bitset& accepted = marked ? marked->bits() : table_.alive_bits();
-    const ProbeView view{*state_, table_, codes_, list_form_, vector_form_, row_form(), accepted, passing};
+    const ProbeView view = probe_view(accepted, passing);
     Probe probe(view, query, matches, wanted, radius, s);
     Probe* const one = &probe;
     ProbeBatch(view, [&](Slot slot) { return fresh_.row(slot); }).scan_lists({&one, 1}, [](Probe&) {});

@@ -296,15 +296,9 @@ class Evaluation {
   void by_order(const Step& step, std::vector<Slot>& list) const {
     if (is_list(step.column->type())) return by_elements(step, list);
     const std::vector<ColumnOrder::Rank>& rank = step.order->rank_of_slot();
-    // One range, or all but one, takes a comparison.
-    const Ranks others = step.order->complement(step.ranks);
-    if (step.ranks.size() == 1 || others.size() == 1) {
-      const bool within = step.ranks.size() == 1;
-      const auto [first, last] = (within ? step.ranks : others).front();
-      const auto test = [&, first = first, length = last - first](Slot slot) {
-        return (rank[slot] - first < length) == within;
-      };
-      return keep_if(list, test);
+    if (step.ranks.size() == 1) {
+      const auto [first, last] = step.ranks.front();
+      return keep_if(list, [&, first = first, last = last](Slot slot) { return rank[slot] - first < last - first; });
     }
     keep_if(list, [&](Slot slot) { return lies_in(step.ranks, rank[slot]); });
   }

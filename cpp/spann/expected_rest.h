@@ -19,9 +19,10 @@ namespace annlib {
 class ExpectedRest {
  public:
   explicit ExpectedRest(float dims) : dims_(dims) {}
-  /// What is asked for is all within a radius. Of the rows to come at least such a share passes, whatever passed so
-  /// far; and where hardly one lies within, the share that is left is that of one.
-  ExpectedRest(float dims, double passing) : dims_(dims), passing_(passing), least_(1) {}
+  /// What is asked for is all within a radius, of so many items that pass of so many. Of the rows to come at least such
+  /// a share passes, whatever passed so far; and where hardly one lies within, the share that is left is that of one.
+  ExpectedRest(float dims, std::size_t passing, std::size_t items)
+      : dims_(dims), passing_(items > 0 ? static_cast<double>(passing) / static_cast<double>(items) : 0), least_(1) {}
 
   /// One more list will be scanned, after all that were told before; `size` is of what it holds.
   void expect(float distance, float radius, std::size_t size);

@@ -80,8 +80,7 @@ bool Postings::probe(const QueryView& query, const ProbeRequest& request, Scratc
   s.visited.reset(table.slots());
   s.nearest.reset(k);
   s.expanded.clear();
-  const double share = static_cast<double>(k) / static_cast<double>(std::max<std::size_t>(table.live(), 1));
-  ExpectedRest rest = ball ? ExpectedRest(spread.dims, share) : ExpectedRest(spread.dims);
+  ExpectedRest rest = ball ? ExpectedRest(spread.dims, k, table.live()) : ExpectedRest(spread.dims);
   std::vector<Slot> scanned;
   std::size_t at = 0, asked = 0, next_look = 1;
   double passed = 0, looked_at = 1;

@@ -98,15 +98,15 @@ TEST(the_rest_is_of_what_passes) {
 }
 
 TEST(the_rest_of_a_radius_is_of_what_may_pass) {
-  const auto share = [](double passing, std::size_t passed, float within) {
-    ExpectedRest rest(16, passing);
+  const auto share = [](std::size_t passing, std::size_t passed, float within) {
+    ExpectedRest rest(16, passing, 1000);
     for (int i = 0; i < 20; ++i) rest.expect(100.0f + static_cast<float>(i), 5, 50);
     for (int i = 0; i < 10; ++i) rest.scanned(passed);
     return rest.share(within);
   };
-  CHECK(share(0.5, 0, 60) > 0.1);                  // nothing has passed yet, but will
-  CHECK_EQ(share(0.5, 50, 60), share(0, 50, 60));  // more passes here than of all
-  CHECK(share(1, 50, 1) < 1e-3);                   // hardly one row is within
+  CHECK(share(500, 0, 60) > 0.1);                  // nothing has passed yet, but will
+  CHECK_EQ(share(500, 50, 60), share(0, 50, 60));  // more passes here than of all
+  CHECK(share(1000, 50, 1) < 1e-3);                // hardly one row is within
 }
 
 TEST(a_spread_is_learnt_from_where_neighbours_are) {
