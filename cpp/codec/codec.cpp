@@ -137,7 +137,8 @@ void CodeSpace::load(Slot slot, float* out) const {
   codec_->decode(code(slot), out);
 }
 
-Scan CodeSpace::bind(const float* vector, QueryBuffer& buffer) const {
+// A scan of the codes that has no query yet.
+Scan CodeSpace::unbound() const {
   Scan scan;
   scan.rows.data = codes_.data();
   scan.rows.stride = stride_;
@@ -146,7 +147,13 @@ Scan CodeSpace::bind(const float* vector, QueryBuffer& buffer) const {
   scan.rows.tail_stride = stride_;
   scan.rows.prefetch_bytes = static_cast<std::uint32_t>(stride_);
   scan.margin = kErrorMargin * error_;
+  return scan;
+}
+
+Scan CodeSpace::bind(const float* vector, QueryBuffer& buffer) const {
+  Scan scan = unbound();
   codec_->prepare(vector, buffer, scan);
+  scan.exact &= exact_;
   if (alone_) scan.margin = 0.0f;
   return scan;
 }
@@ -160,7 +167,10 @@ Scan CodeSpace::prepare(const QueryView& query, QueryBuffer& buffer) const {
   return bind(wide, buffer);
 }
 
+// By its code where that will do, for it is likely at hand and the vector is not: graphs are built so.
 Scan CodeSpace::prepare_row(Slot slot, QueryBuffer& buffer) const {
+  Scan scan = unbound();
+  if (codec_->prepare_code(code(slot), buffer, scan)) return scan;
   float* wide = buffer.need_floats(table_->dim());
   load(slot, wide);
   return bind(wide, buffer);
@@ -178,8 +188,12 @@ void CodeSpace::train(const Space& rows, std::span<const Slot> slots, int thread
   const std::uint32_t dim = table_->dim();
   const std::span<const Slot> sample = slots.first(std::min(slots.size(), kTrainRows));
   if (!sample.empty()) {
-    Array<float> wide(sample.size() * dim);
-    for (std::size_t i = 0; i < sample.size(); ++i) rows.load(sample[i], &wide[i * dim]);
+    Array<float> wide;
+    wide.reserve(sample.size() * dim, threads);
+    wide.resize(sample.size() * dim);
+    parallel_for(sample.size(), 64, threads, [&](std::size_t begin, std::size_t end, int) {
+      for (std::size_t i = begin; i < end; ++i) rows.load(sample[i], &wide[i * dim]);
+    });
     codec_->train(wide.data(), sample.size());
   }
   grow();
@@ -192,6 +206,7 @@ void CodeSpace::train(const Space& rows, std::span<const Slot> slots, int thread
     outside += missed;
   });
   trained_on_ = slots.size();
+  exact_ = codec_->lossless() && outside == 0;
   outside_ = 0;
   measure_error(rows, sample);
   if (alone_ && !finite()) throw too_long(*codec_);
@@ -266,12 +281,15 @@ void CodeSpace::grow() { codes_.resize(table_->slots() * stride_); }
 
 void CodeSpace::encode(Slot slot) {
   std::vector<float> wide(table_->dim());
-  outside_ += !encode_row(*this, slot, wide.data());
+  const bool inside = encode_row(*this, slot, wide.data());
+  outside_ += !inside;
+  exact_ &= inside;
 }
 
 void CodeSpace::learn_from(const CodeSpace& other) {
   codec_->restore(other.codec_->params());
   error_ = other.error_;
+  exact_ = other.exact_;
   trained_on_ = other.trained_on_;
   outside_ = other.outside_;
 }
@@ -291,7 +309,7 @@ bool CodeSpace::wants_training(std::size_t more) const {
   return (grown && !(alone_ && trained_on_ >= kLearntRows)) || outside_ > 16 + rows / 100;
 }
 
-void CodeSpace::restore(Array<std::byte> codes, std::span<const float> params, float error) {
+void CodeSpace::restore(Array<std::byte> codes, std::span<const float> params, float error, bool exact) {
   if (codes.size() != table_->slots() * stride_) throw CorruptError("the codes do not fit the vectors");
   if (!std::isfinite(error) || error < 0) throw CorruptError("the codec's error is not a number");
   for (float p : params) {
@@ -306,6 +324,7 @@ void CodeSpace::restore(Array<std::byte> codes, std::span<const float> params, f
   }
   codes_ = std::move(codes);
   error_ = error;
+  exact_ = exact && codec_->lossless();
   trained_on_ = table_->live();
   outside_ = 0;
 }

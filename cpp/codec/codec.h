@@ -44,9 +44,15 @@ class Codec {
   virtual bool decode(const std::byte* code, float* vector) const = 0;
   /// Whether its distances are good enough to choose links by. If not, graphs grow on the stored vectors.
   virtual bool chooses_links() const = 0;
-  /// Fills scan.query and scan.scorer; scan.rows.dim if an element of a row is not a dimension; and scan.margin if the
-  /// codec has a bound that is better than the measured error. `vector` may lie in buffer.floats.
+  /// Whether what it learnt from is such that codes lose nothing; then encode() tells for each vector if that is so.
+  virtual bool lossless() const { return false; }
+  /// Fills scan.query and scan.scorer; scan.rows.dim if an element of a row is not a dimension; scan.margin if the
+  /// codec has a bound that is better than the measured error; and scan.exact, as of codes that lost nothing. `vector`
+  /// may lie in buffer.floats.
   virtual void prepare(const float* vector, QueryBuffer& buffer, Scan& scan) const = 0;
+  /// The same for what a code stands for, without a look at the vector; `code` stays where it is while `scan` is used.
+  /// False, and nothing filled, where there is no shorter way to it than decode().
+  virtual bool prepare_code(const std::byte* /*code*/, QueryBuffer& /*buffer*/, Scan& /*scan*/) const { return false; }
 };
 
 /// "float16", "int8", "int4", "rabitq" or "rabitq:BITS"; nullptr for another name.
@@ -113,12 +119,15 @@ class CodeSpace final : public Space {
   std::size_t memory_bytes() const { return codes_.bytes().size(); }
   const Array<std::byte>& codes() const { return codes_; }
   std::size_t stride() const { return stride_; }
+  /// Whether no code has lost anything, so that distances of queries that lose nothing either are exact.
+  bool exact() const { return exact_; }
   /// Throws CorruptError unless the parts fit the table.
-  void restore(Array<std::byte> codes, std::span<const float> params, float error);
+  void restore(Array<std::byte> codes, std::span<const float> params, float error, bool exact);
 
  private:
   bool encode_row(const Space& rows, Slot slot, float* wide);
   void measure_error(const Space& rows, std::span<const Slot> sample);
+  Scan unbound() const;
   Scan bind(const float* vector, QueryBuffer& buffer) const;
 
   const Table* table_;
@@ -127,6 +136,7 @@ class CodeSpace final : public Space {
   std::size_t stride_;
   Array<std::byte> codes_;
   float error_ = 0;
+  bool exact_ = false;
   std::size_t trained_on_ = 0, outside_ = 0;
 };
 

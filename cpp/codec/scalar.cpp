@@ -17,6 +17,17 @@ constexpr float kLargestWhole = 0x1p23f;
 // By so many standard deviations an error stays below the margin, nearly always.
 constexpr float kDeviations = 2.5f;
 
+// Where 256 whole numbers from each dimension's low on hold what is in `low` to `high` and likely the rows that were
+// not looked at: all that bytes hold if these are bytes; else as much below as above.
+std::vector<float> lows_of_whole(std::vector<float> low, const std::vector<float>& high) {
+  const float lowest = *std::min_element(low.begin(), low.end()), highest = *std::max_element(high.begin(), high.end());
+  for (const float first : {0.0f, -128.0f}) {
+    if (lowest >= first && highest <= first + 255.0f) return std::vector<float>(low.size(), first);
+  }
+  for (std::size_t d = 0; d < low.size(); ++d) low[d] -= std::floor((255.0f - (high[d] - low[d])) / 2.0f);
+  return low;
+}
+
 }  // namespace
 
 ScalarCodec::ScalarCodec(Metric metric, std::uint32_t dim, std::uint32_t bits)
@@ -27,10 +38,19 @@ ScalarCodec::ScalarCodec(Metric metric, std::uint32_t dim, std::uint32_t bits)
 void ScalarCodec::derive() {
   middle_.resize(dim_);
   inverse_step_.resize(dim_);
+  folded_.resize(dim_);
+  folded_low_.resize(dim_);
+  middle_step_.resize(dim_);
+  double middle_low = 0;
   for (std::uint32_t d = 0; d < dim_; ++d) {
     middle_[d] = low_[d] + half() * step_[d];
     inverse_step_[d] = step_[d] > 0 ? 1.0f / step_[d] : 0.0f;
+    folded_[d] = step_[d] * step_[d];
+    folded_low_[d] = has_tail() ? -half() * folded_[d] : low_[d] * step_[d];
+    middle_step_[d] = middle_[d] * step_[d];
+    middle_low += static_cast<double>(middle_[d]) * low_[d];
   }
+  middle_low_ = static_cast<float>(middle_low);
 }
 
 std::vector<float> ScalarCodec::params() const {
@@ -73,7 +93,7 @@ void ScalarCodec::train(const float* sample, std::size_t n) {
   for (std::uint32_t d = 0; d < dim_; ++d) whole &= high[d] - low[d] <= 255.0f && std::fabs(low[d]) <= kLargestWhole;
   whole_ = whole;
   if (whole_) {
-    low_ = low;
+    low_ = lows_of_whole(low, high);
     std::fill(step_.begin(), step_.end(), 1.0f);
     return derive();
   }
@@ -141,11 +161,39 @@ bool ScalarCodec::prepare_levels(const float* vector, QueryBuffer& buffer, Scan&
     lost2 += lost * lost;
     norm2 += (level - half()) * (level - half());
   }
-  scan.query.data = levels;
+  compare_levels(levels, scan);
   scan.query.a = lost2;
+  scan.exact = lost2 == 0.0f;
+  scan.margin = kDeviations * 2.0f * std::sqrt(2.0f * lost2 * norm2 / static_cast<float>(dim_));
+  return true;
+}
+
+void ScalarCodec::compare_levels(const void* levels, Scan& scan) const {
+  scan.query.data = levels;
   scan.rows.dim = row_bytes_;
   scan.scorer = simd::kernels().scorer(simd::Op::l2, simd::Pair::u8_u8, simd::Tail::none);
-  scan.margin = kDeviations * 2.0f * std::sqrt(2.0f * lost2 * norm2 / static_cast<float>(dim_));
+}
+
+bool ScalarCodec::prepare_code(const std::byte* code, QueryBuffer& buffer, Scan& scan) const {
+  if (bits_ != 8) return false;
+  if (whole_ && has_tail()) {
+    compare_levels(code, scan);
+    return true;
+  }
+  const simd::Kernels& k = simd::kernels();
+  float* folded = buffer.need_floats(dim_);
+  k.affine_u8(reinterpret_cast<const std::uint8_t*>(code), folded_.data(), folded_low_.data(), dim_, folded);
+  float constant;
+  if (has_tail()) {
+    std::memcpy(&constant, code + tail_offset(), sizeof constant);
+  } else {
+    simd::Rows one;
+    one.data = code;
+    one.dim = dim_;
+    const simd::Query middle{middle_step_.data(), (metric_ == Metric::cosine ? 1.0f : 0.0f) - middle_low_, -1.0f};
+    k.scorer(simd::Op::dot, simd::Pair::f32_u8, simd::Tail::none).range(middle, one, 0, 1, &constant);
+  }
+  round_folded(folded, constant, buffer, scan);
   return true;
 }
 
@@ -168,6 +216,11 @@ void ScalarCodec::prepare(const float* vector, QueryBuffer& buffer, Scan& scan) 
     k.scorer(simd::Op::dot, simd::Pair::f32_f32, simd::Tail::none).range(query, middle, 0, 1, &constant);
     for (std::uint32_t d = 0; d < dim_; ++d) folded[d] = vector[d] * step_[d];
   }
+  round_folded(folded, constant, buffer, scan);
+}
+
+void ScalarCodec::round_folded(const float* folded, float constant, QueryBuffer& buffer, Scan& scan) const {
+  const simd::Kernels& k = simd::kernels();
   const float largest = k.max_abs(folded, dim_);
   const float delta = largest / 127.0f;
   const std::uint32_t elements = row_bytes_ * 8 / bits_;

@@ -29,23 +29,30 @@ class ScalarCodec final : public Codec {
   /// Tails of l2 codes lie on a multiple of four bytes.
   std::uint32_t tail_offset() const override { return has_tail() ? (row_bytes_ + 3) / 4 * 4 : row_bytes_; }
   bool chooses_links() const override { return bits_ == 8; }
+  bool lossless() const override { return whole_; }
   void train(const float* sample, std::size_t n) override;
   bool encode(const float* vector, std::byte* code) const override;
   bool decode(const std::byte* code, float* vector) const override;
   void prepare(const float* vector, QueryBuffer& buffer, Scan& scan) const override;
+  bool prepare_code(const std::byte* code, QueryBuffer& buffer, Scan& scan) const override;
 
  private:
   bool has_tail() const { return metric_ == Metric::l2; }
   float half() const { return static_cast<float>(1u << (bits_ - 1)); }
   void derive();
   bool prepare_levels(const float* vector, QueryBuffer& buffer, Scan& scan) const;
+  void compare_levels(const void* levels, Scan& scan) const;
+  void round_folded(const float* folded, float constant, QueryBuffer& buffer, Scan& scan) const;
 
   Metric metric_;
   std::uint32_t dim_, bits_;
-  std::uint32_t row_bytes_;                   ///< of a code without its tail
-  std::vector<float> low_, step_;             // the parameters
-  bool whole_ = false;                        // likewise: what the codec learnt from is whole numbers, and so are codes
-  std::vector<float> middle_, inverse_step_;  // derived from them
+  std::uint32_t row_bytes_;        ///< of a code without its tail
+  std::vector<float> low_, step_;  // the parameters
+  bool whole_ = false;             // likewise: what the codec learnt from is whole numbers, and so are codes
+  // Derived from them: for queries, and for codes as queries. A code c is folded as folded_ c + folded_low_, and under
+  // ip and cosine its product with the middle is middle_low_ + <middle_step_, c>.
+  std::vector<float> middle_, inverse_step_, folded_, folded_low_, middle_step_;
+  float middle_low_ = 0.0f;
 };
 
 }  // namespace annlib

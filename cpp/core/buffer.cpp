@@ -8,10 +8,13 @@
 #include <cstring>
 #include <new>
 
+#include "core/parallel.h"
+
 namespace annlib {
 namespace {
 
 constexpr std::size_t kHugePage = std::size_t{2} << 20;
+constexpr std::size_t kPage = 4096;
 constexpr std::size_t kMapFrom = std::size_t{1} << 20;   // below this the heap is the better place
 constexpr std::size_t kHugeFrom = std::size_t{4} << 20;  // below this a huge page would waste more than it saves
 
@@ -92,8 +95,16 @@ void Buffer::resize(std::size_t bytes) {
   used_ = std::max(used_, bytes);
 }
 
-void Buffer::reserve(std::size_t bytes) {
+void Buffer::reserve(std::size_t bytes, int threads) {
   if (bytes > capacity_ && bytes > size_) reallocate(bytes);
+  if (!mapped_ || threads == 1 || bytes <= used_) return;
+  // What was never used is zero, and is written to as such.
+  parallel_for((bytes - used_ + kHugePage - 1) / kHugePage, 1, threads, [&](std::size_t begin, std::size_t end, int) {
+    const std::size_t last = std::min(bytes, used_ + end * kHugePage);
+    for (std::size_t at = used_ + begin * kHugePage; at < last; at += kPage) {
+      *static_cast<volatile std::byte*>(data_ + at) = std::byte{0};
+    }
+  });
 }
 
 void Buffer::reallocate(std::size_t capacity) {

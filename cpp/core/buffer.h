@@ -38,8 +38,9 @@ class Buffer {
 
   /// New bytes are zero; old ones stay, at a new address perhaps. Strong guarantee on std::bad_alloc.
   void resize(std::size_t bytes);
-  /// Makes the next resize() up to `bytes` free of moves, and takes no more memory than that.
-  void reserve(std::size_t bytes);
+  /// Makes the next resize() up to `bytes` free of moves, and takes no more memory than that. With several threads,
+  /// the pages of a large buffer come now, on all of them; else each comes, and is cleared, when it is written to.
+  void reserve(std::size_t bytes, int threads = 1);
 
   void swap(Buffer& other) noexcept;
 
@@ -82,7 +83,7 @@ class Array {
     resize(n);
     for (std::size_t i = old; i < n; ++i) data()[i] = value;
   }
-  void reserve(std::size_t n) { buffer_.reserve(n * sizeof(T)); }
+  void reserve(std::size_t n, int threads = 1) { buffer_.reserve(n * sizeof(T), threads); }
   void push_back(T value) {
     resize(size() + 1);
     data()[size() - 1] = value;

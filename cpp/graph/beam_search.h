@@ -41,6 +41,7 @@ struct SearchCost {
 struct ScannedQuery {
   QueryBuffer query, row;
   Scan first, exact;               ///< what all rows are scored by, and what results are; the same without codes
+  bool ranks_again = false;        ///< the first are not exact
   std::vector<Candidate> waiting;  ///< by codes, near enough for their exact distances
   TopK nearest;
   SearchCost cost;

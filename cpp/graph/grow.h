@@ -38,6 +38,9 @@ class Grower {
   Grower(const GrowOptions& options, Publish publish, Progress progress);
   ~Grower();
 
+  /// That it works with.
+  int threads() const { return options_.threads; }
+
   /// Adds `nodes` to `layer`, whose upper layers are whole in `above`. The nodes are in the order in which they are
   /// to be added; the ones in layers above come first where there are any. They must not be linked yet.
   void add(const Hierarchy& above, const Layer& layer, std::span<const Slot> nodes);

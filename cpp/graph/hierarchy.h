@@ -47,8 +47,8 @@ class Hierarchy {
     at_.resize(slots, kNoSlot);
     level_.resize(slots);
   }
-  void reserve(std::size_t slots) {
-    base_.reserve(slots * stride_);
+  void reserve(std::size_t slots, int threads) {
+    base_.reserve(slots * stride_, threads);
     at_.reserve(slots);
     level_.reserve(slots);
   }

@@ -19,9 +19,12 @@ constexpr std::size_t kCachedBytes = std::size_t{12} << 20;
 
 // Rows of a layer under construction, with room beyond what will stay and the length of every link.
 struct DraftRows {
-  DraftRows(const Layer& final_layer, std::size_t rows)
-      : layer(final_layer), slots(rows * draft_width(final_layer.width)), lengths(slots.size()) {
-    std::fill(slots.begin(), slots.end(), kNoSlot);
+  DraftRows(const Layer& final_layer, std::size_t rows, int threads) : layer(final_layer) {
+    const std::size_t places = rows * draft_width(final_layer.width);
+    slots.reserve(places, threads);
+    slots.resize(places, kNoSlot);
+    lengths.reserve(places, threads);
+    lengths.resize(places);
     layer.slots = slots.data();
     layer.distances = lengths.data();
     layer.width = draft_width(final_layer.width);
@@ -115,7 +118,7 @@ void build_layers(Hierarchy& graph, std::span<const Slot> nodes, int lowest, Gro
     const auto end = std::find_if(nodes.begin(), nodes.end(), below);
     const std::span<const Slot> members(nodes.begin(), end);
     const Layer layer = graph.layer(l);
-    DraftRows draft(layer, l == 0 ? graph.slots() : graph.upper().size() / graph.m());
+    DraftRows draft(layer, l == 0 ? graph.slots() : graph.upper().size() / graph.m(), grower.threads());
     grower.add(graph, draft.layer, members);
     grower.shrink(draft.layer, layer, members);
   }
@@ -143,7 +146,7 @@ std::unique_ptr<HnswState> build_state(const HnswParams& params, const std::stri
 
   Table& table = state->table;
   if (source.codes != nullptr) table.drop_rows();
-  table.reserve(n);
+  table.reserve(n, threads);
   for (const BuildItem& item : items) {
     table.reveal(table.append(source.row(item.slot)), item.id, source.arrival(item.slot));
   }
@@ -151,7 +154,7 @@ std::unique_ptr<HnswState> build_state(const HnswParams& params, const std::stri
   std::vector<std::size_t> order;
   for (const BuildItem& item : items) order.push_back(item.slot);
   source.attributes(table.columns(), order);
-  state->graph.reserve(n);
+  state->graph.reserve(n, threads);
   state->grow_to_table();
   std::vector<Slot> slots(n);
   std::iota(slots.begin(), slots.end(), Slot{0});

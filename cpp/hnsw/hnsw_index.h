@@ -124,7 +124,7 @@ class HnswIndex final : public Index {
   void choose_seeds(const SlotSet* passing, Scratch& s) const;
   template <class Accept>
   void collect(std::size_t k, const Accept& accept, Scratch& s) const;
-  void rerank(const QueryView& query, std::size_t k, float margin, std::span<const Candidate> candidates,
+  void rerank(const QueryView& query, std::size_t k, const Scan& scan, std::span<const Candidate> candidates,
               Scratch& s) const;
 
   // costs.cpp: measured at the first search that has a choice

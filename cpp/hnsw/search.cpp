@@ -58,7 +58,7 @@ bool HnswIndex::by_subgraphs(const QueryView& query, const SearchRequest& reques
     const bool done = planner != nullptr ? walk_subgraphs(*cover, scan, ef, accept, *planner, s)
                                          : walk_subgraphs(*cover, scan, ef, accept, ToTheEnd{}, s);
     if (done) {
-      rerank(query, k, scan.margin, s.expanded, s);
+      rerank(query, k, scan, s.expanded, s);
       collect(k, accept, s);
     }
     if (s.found.size() == k) return true;
@@ -97,10 +97,10 @@ void HnswIndex::collect(std::size_t k, const Accept& accept, Scratch& s) const {
 
 // The passing ones of `candidates` (nearest first) by their exact distances, into s.nearest: until the next one lies so
 // far beyond the k-th that its code would have to be wrong by more than codes are.
-void HnswIndex::rerank(const QueryView& query, std::size_t k, float margin, std::span<const Candidate> candidates,
+void HnswIndex::rerank(const QueryView& query, std::size_t k, const Scan& scan, std::span<const Candidate> candidates,
                        Scratch& s) const {
   s.nearest.reset(k);
-  if (!state_->reranks()) {
+  if (!state_->reranks() || scan.exact) {
     for (Candidate c : candidates) {
       if (c.passes()) s.nearest.push(Candidate(c.distance(), c.slot()));
     }
@@ -122,7 +122,7 @@ void HnswIndex::rerank(const QueryView& query, std::size_t k, float margin, std:
     s.cost.reranked += n;
     if (scored >= k && i < candidates.size()) {
       s.nearest.shrink();
-      if (candidates[i].distance() - margin > s.nearest.bound().distance()) return;
+      if (candidates[i].distance() - scan.margin > s.nearest.bound().distance()) return;
     }
   }
 }
@@ -217,7 +217,7 @@ void HnswIndex::radius_one(const QueryView& query, float radius, const SearchReq
     s.pool.reset(request.ef, radius + scan.margin);
     choose_seeds(passing, s);
     if (!walk(scan, kNoSlot, accept, planner, s) || s.pool.size() >= kWalkedBall) return false;
-    rerank(query, s.pool.size(), scan.margin, s.pool.items(), s);
+    rerank(query, s.pool.size(), scan, s.pool.items(), s);
     collect(matches, accept, s);
     const auto beyond = [&](Candidate c) { return !(c.distance() <= radius); };
     s.found.erase(std::find_if(s.found.begin(), s.found.end(), beyond), s.found.end());

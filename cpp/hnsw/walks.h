@@ -100,11 +100,11 @@ bool HnswIndex::walk_nearest(const QueryView& query, Slot left_out, std::size_t 
   const Scan scan = state_->walk().prepare(query, s.query);
   if (state_->neighbour_codes != nullptr) {
     if (!walk_fused(query, scan, left_out, k, effort, accept, patience, s)) return false;
-    rerank(query, k, scan.margin, s.expanded, s);
+    rerank(query, k, scan, s.expanded, s);
   } else {
     s.pool.reset(effort.ef);
     if (!walk(scan, left_out, accept, patience, s)) return false;
-    rerank(query, k, scan.margin, s.pool.items(), s);
+    rerank(query, k, scan, s.pool.items(), s);
   }
   return true;
 }

@@ -95,6 +95,7 @@ void scan_nearest(const ScanSpaces& spaces, std::span<const QueryView> queries, 
     ScannedQuery& q = s.scanned[i];
     q.exact = spaces.exact->prepare(queries[i], q.row);
     q.first = spaces.codes != nullptr ? spaces.codes->prepare(queries[i], q.query) : q.exact;
+    q.ranks_again = spaces.codes != nullptr && !q.first.exact;
     q.nearest.reset(k);
     q.waiting.clear();
     q.cost = SearchCost();
@@ -104,7 +105,7 @@ void scan_nearest(const ScanSpaces& spaces, std::span<const QueryView> queries, 
   const std::size_t most_waiting = std::max(kLeastWaiting, kWaitingEach * k);
   const auto take = [&](std::size_t i, Candidate c) {
     ScannedQuery& q = s.scanned[i];
-    if (spaces.codes == nullptr) {
+    if (!q.ranks_again) {
       q.nearest.push(c);
     } else {
       q.waiting.push_back(c);
@@ -125,23 +126,30 @@ void scan_nearest(const ScanSpaces& spaces, std::span<const QueryView> queries, 
       for (std::size_t i = first; i < first + same; ++i) s.scanned[i].cost.distances += n;
     }
   });
-  for (std::size_t i = 0; i < count && spaces.codes != nullptr; ++i) rerank_waiting(s.scanned[i], k, s);
+  for (std::size_t i = 0; i < count; ++i) {
+    if (s.scanned[i].ranks_again) rerank_waiting(s.scanned[i], k, s);
+  }
 }
 
 void scan_radius(const ScanSpaces& spaces, const QueryView& query, float radius, const SlotSet* passing,
                  const Bitset& alive, Scratch& s) {
   const Scan exact = spaces.exact->prepare(query, s.row);
   const Scan first = spaces.codes != nullptr ? spaces.codes->prepare(query, s.query) : exact;
+  const bool ranks_again = spaces.codes != nullptr && !first.exact;
   s.need(kRowsForOne);
   for_rows(passing, alive, kRowsForOne, s, [&](std::size_t n) {
     first.score(s.rows.data(), n, s.distances.data());
     s.cost.distances += n;
     std::size_t near = 0;
     for (std::size_t i = 0; i < n; ++i) {
-      if (!(s.distances[i] > radius + first.margin)) s.slots[near++] = s.rows[i];
+      if (s.distances[i] > radius + first.margin) continue;
+      s.distances[near] = s.distances[i];
+      s.slots[near++] = s.rows[i];
     }
-    exact.score(s.slots.data(), near, s.distances.data());
-    if (spaces.codes != nullptr) s.cost.reranked += near;
+    if (ranks_again) {
+      exact.score(s.slots.data(), near, s.distances.data());
+      s.cost.reranked += near;
+    }
     for (std::size_t i = 0; i < near; ++i) {
       if (s.distances[i] <= radius) s.found.emplace_back(s.distances[i], s.slots[i]);
     }

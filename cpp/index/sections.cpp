@@ -83,6 +83,7 @@ void append_codes(const CodeSpace& codes, SectionList& sections) {
   std::vector<float> numbers = codes.codec().params();
   numbers.push_back(codes.error());
   sections.add_copy("codec.params", ElementType::f32, numbers);
+  if (codes.exact()) sections.add_copy("codec.exact", ElementType::u8, std::vector<std::uint8_t>{1});
 }
 
 std::string read_codec_asked(const Container& file) {
@@ -97,7 +98,7 @@ void restore_codes(const std::shared_ptr<const Container>& file, CodeSpace& code
   if (numbers.empty()) throw CorruptError("the codec has no parameters");
   const float error = numbers.back();
   numbers.pop_back();
-  codes.restore(Array<std::byte>(load_section(file, stored)), numbers, error);
+  codes.restore(Array<std::byte>(load_section(file, stored)), numbers, error, file->find("codec.exact") != nullptr);
 }
 
 void append_params(const StoredParams& params, SectionList& sections) {

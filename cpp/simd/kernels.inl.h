@@ -61,6 +61,15 @@ void quantize_u8(const float* in, const float* offset, const float* inv_step, st
       offset, inv_step);
 }
 
+/// Not a lambda, like Same.
+struct Fma {
+  Float::Vec operator()(Float::Vec a, Float::Vec b, Float::Vec c) const { return Float::fma(a, b, c); }
+};
+
+void affine_u8(const std::uint8_t* in, const float* times, const float* add, std::size_t n, float* out) {
+  map(Fma{}, n, out, in, times, add);
+}
+
 float max_abs(const float* in, std::size_t n) {
   Float::Vec largest = Float::zero();
   std::size_t i = 0;
@@ -184,6 +193,7 @@ constexpr Kernels make_kernels(Isa isa, const char* name) {
           .norm2 = norm2,
           .quantize_i8 = quantize_i8,
           .quantize_u8 = quantize_u8,
+          .affine_u8 = affine_u8,
           .max_abs = max_abs,
           .argmin = argmin,
           .first_nonfinite = first_nonfinite,

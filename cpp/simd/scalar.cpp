@@ -221,6 +221,10 @@ void quantize_u8(const float* in, const float* offset, const float* inv_step, st
   }
 }
 
+void affine_u8(const std::uint8_t* in, const float* times, const float* add, std::size_t n, float* out) {
+  for (std::size_t i = 0; i < n; ++i) out[i] = std::fma(static_cast<float>(in[i]), times[i], add[i]);
+}
+
 float max_abs(const float* in, std::size_t n) {
   float largest = 0.0f;
   for (std::size_t i = 0; i < n; ++i) {
@@ -356,6 +360,7 @@ constinit const Kernels kScalarKernels{
     .norm2 = norm2,
     .quantize_i8 = quantize_i8,
     .quantize_u8 = quantize_u8,
+    .affine_u8 = affine_u8,
     .max_abs = max_abs,
     .argmin = argmin,
     .first_nonfinite = first_nonfinite,

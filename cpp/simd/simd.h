@@ -119,6 +119,8 @@ struct Kernels {
   std::int32_t (*quantize_i8)(const float* in, std::size_t n, float scale, std::int8_t* out);
   /// out[i] = clamp(round_to_nearest_even((in[i] - offset[i]) * inv_step[i]), 0, 255)
   void (*quantize_u8)(const float* in, const float* offset, const float* inv_step, std::size_t n, std::uint8_t* out);
+  /// out[i] = in[i] * times[i] + add[i], rounded once: the same bits from every set.
+  void (*affine_u8)(const std::uint8_t* in, const float* times, const float* add, std::size_t n, float* out);
   /// largest |in[i]|; 0 for n = 0
   float (*max_abs)(const float* in, std::size_t n);
   /// index of the first of the least elements; n is a positive multiple of 16, and none of them is NaN

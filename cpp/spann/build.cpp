@@ -33,7 +33,7 @@ std::unique_ptr<SpannState> build_spann(const SpannParams& params, const RowSour
     return homes[a * params.replicas] < homes[b * params.replicas];
   });
   Table& table = state->table;
-  table.reserve(n);
+  table.reserve(n, threads);
   postings.homes.resize(n * params.replicas);
   std::vector<std::size_t> items;
   std::vector<Slot> slots;

@@ -47,8 +47,8 @@ std::vector<Slot> Table::arrival_order() const {
   return order;
 }
 
-void Table::reserve(std::size_t slots) {
-  if (keeps_rows_) rows_.reserve(slots * stride_);
+void Table::reserve(std::size_t slots, int threads) {
+  if (keeps_rows_) rows_.reserve(slots * stride_, threads);
   if (has_norms()) norms_.reserve(slots);
   ids_.reserve(slots);
   arrival_.reserve(slots);

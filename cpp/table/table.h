@@ -63,7 +63,7 @@ class Table {
   /// Live slots by order of arrival.
   std::vector<Slot> arrival_order() const;
 
-  void reserve(std::size_t slots);
+  void reserve(std::size_t slots, int threads = 1);
   /// A new hidden slot, from the free ones or at the end. Throws ValueError beyond kMaxSlots. `vector` is copied, or if
   /// no rows are kept must stay until forget_vectors(); it may be nullptr then.
   Slot append(const std::byte* vector);

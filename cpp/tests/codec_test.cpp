@@ -186,17 +186,21 @@ TEST(int8_codes_of_whole_numbers_lose_nothing) {
   const StoredSpace stored(table);
   const auto space = trained(table, "int8");
   CHECK_EQ(space->error(), 0.0f);
+  CHECK(space->exact());
   CodeSpace again(table, make_codec("int8", Metric::l2, dim));
   Array<std::byte> codes(space->codes().size());
   std::copy(space->codes().begin(), space->codes().end(), codes.data());
-  again.restore(std::move(codes), space->codec().params(), space->error());
+  again.restore(std::move(codes), space->codec().params(), space->error(), space->exact());
   std::size_t beyond = 0;
   for (std::size_t q = 0; q < 20; ++q) {
     CHECK(scores(*space, vectors.query(q), 320) == scores(stored, vectors.query(q), 320));
     CHECK(scores(again, vectors.query(q), 320) == scores(stored, vectors.query(q), 320));
     // One that lies between whole numbers is rounded, and says by how much that may be felt.
     QueryBuffer buffer;
-    const float margin = space->prepare(between.query(q), buffer).margin;
+    CHECK(space->prepare(vectors.query(q), buffer).exact && again.prepare(vectors.query(q), buffer).exact);
+    const Scan rounded = space->prepare(between.query(q), buffer);
+    CHECK(!rounded.exact);
+    const float margin = rounded.margin;
     const auto coded = scores(*space, between.query(q), 320), exact = scores(stored, between.query(q), 320);
     for (std::size_t i = 0; i < 320; ++i) beyond += std::fabs(coded[i] - exact[i]) > margin;
     CHECK(margin > 0 && margin < 2000, margin);
@@ -210,10 +214,42 @@ TEST(int8_codes_of_whole_numbers_lose_nothing) {
     other.reveal(slot, static_cast<std::int64_t>(320 + i), static_cast<std::uint32_t>(320 + i));
     learnt->grow();
     learnt->encode(slot);
+    CHECK(!learnt->exact());
   }
+  QueryBuffer buffer;
+  CHECK(!learnt->prepare(vectors.query(0), buffer).exact);
   CHECK(learnt->wants_training());
   learnt->train(StoredSpace(other), all_slots(other), 1);
-  CHECK(learnt->error() > 0);
+  CHECK(learnt->error() > 0 && !learnt->exact());
+}
+
+TEST(int8_codes_of_whole_numbers_have_room_beyond_the_sample) {
+  constexpr std::uint32_t dim = 40;
+  struct Case {
+    int low, high, beyond;
+  };
+  for (const Case& c :
+       {Case{3, 90, 0}, {3, 90, 255}, {-50, 40, -128}, {-50, 40, 127}, {900, 1000, 850}, {900, 1000, 1050}}) {
+    Vectors vectors(dim, DType::f32);
+    std::vector<float> row(dim);
+    for (int i = 0; i < 300; ++i) {
+      for (std::uint32_t d = 0; d < dim; ++d) {
+        row[d] = static_cast<float>(c.low + (i * 7 + static_cast<int>(d)) % (c.high - c.low + 1));
+      }
+      vectors.add(row.data());
+    }
+    Table table = table_of(vectors, Metric::l2);
+    const auto space = trained(table, "int8");
+    CHECK(space->exact());
+    row[7] = static_cast<float>(c.beyond);
+    vectors.add(row.data());
+    const Slot slot = table.append(vectors.block().row(300));
+    table.reveal(slot, 300, 300);
+    space->grow();
+    space->encode(slot);
+    CHECK(space->exact());
+    CHECK(scores(*space, vectors.query(300), 301) == scores(StoredSpace(table), vectors.query(300), 301));
+  }
 }
 
 TEST(codes_of_odd_data) {
@@ -337,7 +373,7 @@ TEST(codes_do_not_depend_on_threads_and_survive_a_restore) {
       CodeSpace other(table, make_codec(codec, metric, 37));
       Array<std::byte> copy(one->codes().size());
       std::ranges::copy(one->codes(), copy.begin());
-      other.restore(std::move(copy), one->codec().params(), one->error());
+      other.restore(std::move(copy), one->codec().params(), one->error(), one->exact());
       CHECK(scores(other, vectors.query(5), 3000) == scores(*one, vectors.query(5), 3000));
       CHECK_EQ(other.error(), one->error());
       CHECK(!other.wants_training());
@@ -355,7 +391,7 @@ TEST(restore_takes_nothing_that_does_not_fit) {
   for (const char* codec : kCoded) {
     const auto good = trained(table, codec);
     const auto attempt = [&](std::size_t bytes, std::vector<float> params, float error) {
-      CodeSpace(table, make_codec(codec, Metric::l2, 8)).restore(Array<std::byte>(bytes), params, error);
+      CodeSpace(table, make_codec(codec, Metric::l2, 8)).restore(Array<std::byte>(bytes), params, error, true);
     };
     const std::size_t bytes = good->codes().size();
     const std::vector<float> params = good->codec().params();

@@ -186,6 +186,28 @@ TEST(quantisers_agree_with_reference) {
   }
 }
 
+TEST(affine_agrees_with_reference_to_the_bit) {
+  std::mt19937 random(9);
+  for (const Kernels* set : available_kernels()) {
+    for (std::size_t n = 0; n <= 130; ++n) {
+      Guarded<std::uint8_t> in(n);
+      Guarded<float> times(n), add(n), out(n), expected(n);
+      const std::vector<float> factors = random_floats(2 * n, 3.0f, static_cast<unsigned>(n));
+      for (std::size_t i = 0; i < n; ++i) {
+        in[i] = static_cast<std::uint8_t>(random() % 256);
+        times[i] = factors[2 * i];
+        add[i] = factors[2 * i + 1];
+      }
+      set->affine_u8(in.data(), times.data(), add.data(), n, out.data());
+      reference().affine_u8(in.data(), times.data(), add.data(), n, expected.data());
+      for (std::size_t i = 0; i < n; ++i) {
+        CHECK_EQ(bits_of(out[i]), bits_of(expected[i]), set->name, " n ", n, " at ", i);
+        CHECK(std::fabs(out[i] - (static_cast<float>(in[i]) * times[i] + add[i])) < 1e-3f);
+      }
+    }
+  }
+}
+
 TEST(reference_quantisers_known_values) {
   const float in[] = {-1000, -127.5f, -2.5f, -0.5f, 0.5f, 1.5f, 126.5f, 127.5f, 300};
   const std::int8_t signed_codes[] = {-127, -127, -2, 0, 0, 2, 126, 127, 127};
