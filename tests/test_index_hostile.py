@@ -80,7 +80,9 @@ def test_thousands_of_forgeries(name: str, tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-W", "ignore", str(Path(__file__).with_name("hostile.py")), str(tmp_path / "x.ann"), "0", "1000"],
         capture_output=True, text=True, timeout=280,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "PYTHONFAULTHANDLER": "1"},
+        # One arena: a second thread's would be 64 MiB of addresses, as many as the limit leaves, whenever it wakes.
+        env=os.environ
+        | {"PYTHONPATH": os.pathsep.join(sys.path), "PYTHONFAULTHANDLER": "1", "MALLOC_ARENA_MAX": "1"},
     )  # fmt: skip
     tail = f"{done.stdout}\n{done.stderr[-3000:]}"
     assert done.returncode == 0, tail
