@@ -153,7 +153,7 @@ Scan CodeSpace::unbound() const {
 Scan CodeSpace::bind(const float* vector, QueryBuffer& buffer) const {
   Scan scan = unbound();
   codec_->prepare(vector, buffer, scan);
-  scan.exact &= exact_;
+  scan.exact = alone_ || (scan.exact && exact_);
   if (alone_) scan.margin = 0.0f;
   return scan;
 }

@@ -40,6 +40,7 @@ constexpr float kSmallestLength = 0x1p-24f;
 
 Scan bind_bytes(const RowForm& form, const simd::Rows& rows, simd::Pair pair, const void* data, float reciprocal_norm) {
   Scan scan;
+  scan.exact = true;
   scan.rows = rows;
   scan.query.data = data;
   switch (form.metric) {

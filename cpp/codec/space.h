@@ -20,7 +20,8 @@ struct Scan {
   simd::Scorer scorer;
   /// How far beyond a distance another one by code must lie to be the greater one in truth, nearly always.
   float margin = 0.0f;
-  /// Nothing was lost on either side: its distances are those of the vectors themselves, none is to be computed again.
+  /// Results are ranked by these distances, none is to be computed again: of vectors, of codes where nothing was lost
+  /// on either side, and of codes alone.
   bool exact = false;
 
   void score(const Slot* slots, std::size_t n, float* out) const { scorer.ids(query, rows, slots, n, out); }

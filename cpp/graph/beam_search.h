@@ -40,8 +40,7 @@ struct SearchCost {
 /// One of the queries that a scan answers together.
 struct ScannedQuery {
   QueryBuffer query, row;
-  Scan first, exact;               ///< what all rows are scored by, and what results are; the same without codes
-  bool ranks_again = false;        ///< the first are not exact
+  Scan first, exact;               ///< what all rows are scored by; what results are, where that is another
   std::vector<Candidate> waiting;  ///< by codes, near enough for their exact distances
   TopK nearest;
   SearchCost cost;

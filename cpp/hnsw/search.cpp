@@ -100,7 +100,7 @@ void HnswIndex::collect(std::size_t k, const Accept& accept, Scratch& s) const {
 void HnswIndex::rerank(const QueryView& query, std::size_t k, const Scan& scan, std::span<const Candidate> candidates,
                        Scratch& s) const {
   s.nearest.reset(k);
-  if (!state_->reranks() || scan.exact) {
+  if (scan.exact) {
     for (Candidate c : candidates) {
       if (c.passes()) s.nearest.push(Candidate(c.distance(), c.slot()));
     }

@@ -93,9 +93,8 @@ void scan_nearest(const ScanSpaces& spaces, std::span<const QueryView> queries, 
   s.queries.clear();
   for (std::size_t i = 0; i < count; ++i) {
     ScannedQuery& q = s.scanned[i];
-    q.exact = spaces.exact->prepare(queries[i], q.row);
-    q.first = spaces.codes != nullptr ? spaces.codes->prepare(queries[i], q.query) : q.exact;
-    q.ranks_again = spaces.codes != nullptr && !q.first.exact;
+    q.first = (spaces.codes != nullptr ? spaces.codes : spaces.exact)->prepare(queries[i], q.query);
+    if (!q.first.exact) q.exact = spaces.exact->prepare(queries[i], q.row);
     q.nearest.reset(k);
     q.waiting.clear();
     q.cost = SearchCost();
@@ -105,7 +104,7 @@ void scan_nearest(const ScanSpaces& spaces, std::span<const QueryView> queries, 
   const std::size_t most_waiting = std::max(kLeastWaiting, kWaitingEach * k);
   const auto take = [&](std::size_t i, Candidate c) {
     ScannedQuery& q = s.scanned[i];
-    if (!q.ranks_again) {
+    if (q.first.exact) {
       q.nearest.push(c);
     } else {
       q.waiting.push_back(c);
@@ -127,15 +126,14 @@ void scan_nearest(const ScanSpaces& spaces, std::span<const QueryView> queries, 
     }
   });
   for (std::size_t i = 0; i < count; ++i) {
-    if (s.scanned[i].ranks_again) rerank_waiting(s.scanned[i], k, s);
+    if (!s.scanned[i].first.exact) rerank_waiting(s.scanned[i], k, s);
   }
 }
 
 void scan_radius(const ScanSpaces& spaces, const QueryView& query, float radius, const SlotSet* passing,
                  const Bitset& alive, Scratch& s) {
-  const Scan exact = spaces.exact->prepare(query, s.row);
-  const Scan first = spaces.codes != nullptr ? spaces.codes->prepare(query, s.query) : exact;
-  const bool ranks_again = spaces.codes != nullptr && !first.exact;
+  const Scan first = (spaces.codes != nullptr ? spaces.codes : spaces.exact)->prepare(query, s.query);
+  const Scan exact = first.exact ? first : spaces.exact->prepare(query, s.row);
   s.need(kRowsForOne);
   for_rows(passing, alive, kRowsForOne, s, [&](std::size_t n) {
     first.score(s.rows.data(), n, s.distances.data());
@@ -146,7 +144,7 @@ void scan_radius(const ScanSpaces& spaces, const QueryView& query, float radius,
       s.distances[near] = s.distances[i];
       s.slots[near++] = s.rows[i];
     }
-    if (ranks_again) {
+    if (!first.exact) {
       exact.score(s.slots.data(), near, s.distances.data());
       s.cost.reranked += near;
     }
