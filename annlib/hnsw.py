@@ -38,7 +38,8 @@ class HNSWIndex(FilterIndexed, Calibrated):
         "rabitq", or "auto". With codes, the nearest by code are ranked again by the stored vectors. Data whose near
         neighbours a codec does not tell apart is walked on as float32, as `stats()` tells.
     dtype : {"float32", "float16", "int8", "uint8"}, optional
-        How vectors are stored; default: as the first ones come.
+        What vectors are given as and `get` gives back; default: as the first ones come. Floats that are all whole
+        numbers of 8 bits are kept in bytes (`stats()` has the ``stored_dtype``), which loses nothing.
     layout : {"auto", "plain", "fused"}
         How the graph lies in memory: lists of neighbours, which are scored one by one, or lists fused with one bit a
         dimension of each neighbour, which are scored together (about twice as fast where the index is larger than
@@ -231,6 +232,7 @@ class HNSWIndex(FilterIndexed, Calibrated):
                 "M": self._m,
                 "ef_construction": self._ef_construction,
                 "seed": self._seed,
+                "stored_dtype": self._core.stored_dtype,
                 "layout": self._core.layout,
                 "layout_asked": self._layout,
                 "layout_reason": self._core.layout_reason,
@@ -252,10 +254,13 @@ class HNSWIndex(FilterIndexed, Calibrated):
         layout = ", layout='fused'" if self._core.layout == "fused" else ""
         kept = "" if self._keep_vectors else ", codes only"
         asked = f" ({self._codec})" if self._codec != self._core.codec else ""
+        stored = (
+            f" stored as {self._core.stored_dtype!r}" if self._core.stored_dtype != self._core.dtype else ""
+        )
         return (
-            f"HNSWIndex(dim={self._dim}, metric={self._metric!r}, dtype={self._core.dtype!r}, size={len(self)}, "
-            f"M={self._m}, ef_construction={self._ef_construction}, codec={self._core.codec!r}{asked}{kept}{layout}, "
-            f"seed={self._seed})"
+            f"HNSWIndex(dim={self._dim}, metric={self._metric!r}, dtype={self._core.dtype!r}{stored}, "
+            f"size={len(self)}, M={self._m}, ef_construction={self._ef_construction}, "
+            f"codec={self._core.codec!r}{asked}{kept}{layout}, seed={self._seed})"
         )
 
 

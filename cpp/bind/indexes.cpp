@@ -320,6 +320,7 @@ void bind_indexes(py::module_& m) {
       .def_property_readonly("codec_asked", [](const HnswIndex& index) { return index.params().codec; })
       .def_property_readonly("codec", [](const HnswIndex& index) { return index.codec().name; })
       .def_property_readonly("codec_reason", [](const HnswIndex& index) { return index.codec().reason; })
+      .def_property_readonly("stored_dtype", [](const HnswIndex& index) { return name_of(index.stored_dtype()); })
       .def("unreachable", &HnswIndex::unreachable, py::call_guard<Release>(),
            "How many live items no walk from the entry point can find.")
       .def(

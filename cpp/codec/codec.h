@@ -103,6 +103,11 @@ class CodeSpace final : public Space {
   /// rows, nine in ten must be among the twenty nearest by code. They are not where clusters are far smaller than the
   /// range they are strewn over.
   bool resolves(std::span<const Slot> slots) const;
+  /// What codes are good for: resolves() where links are chosen by them. Codecs too coarse for that are meant to be:
+  /// copies alone are too much for them.
+  bool tells_apart(std::span<const Slot> slots) const {
+    return codec_->chooses_links() ? resolves(slots) : finite() && distinct(slots);
+  }
   /// Makes room for all rows of the table.
   void grow();
   /// Makes a row's code of its vector, which must be at hand; the room must be there.

@@ -79,9 +79,17 @@ void make_codes(HnswState& state, const RowSource& source, const std::vector<Bui
   if (state.codes->wants_training()) state.codes = state.retrained(slots, threads);
 }
 
-// Codes that are too coarse to choose links by are meant to be: copies alone are too much for them.
-bool tell_apart(const CodeSpace& codes, std::span<const Slot> nodes) {
-  return codes.codec().chooses_links() ? codes.resolves(nodes) : codes.finite() && codes.distinct(nodes);
+// Whole numbers of 8 bits, as pixels are, are kept as such in whatever type they come: nothing is lost, and they are
+// read in a quarter of the time of floats. A codec that was asked for makes codes of vectors as they come.
+DType stored_dtype(const HnswParams& params, const RowSource& source) {
+  if (is_integer(params.dtype) || !params.keep_vectors || source.count == 0) return params.dtype;
+  if (params.codec != "auto" && params.codec != "float32") return params.dtype;
+  for (const DType integer : {DType::u8, DType::i8}) {
+    std::size_t i = 0;
+    while (i < source.count && holds(integer, source.row(i), params.dim)) ++i;
+    if (i == source.count) return integer;
+  }
+  return params.dtype;
 }
 
 // Which links to make is decided as well on 8-bit codes as on wider ones, in half the time. They are thrown away when
@@ -98,14 +106,14 @@ std::unique_ptr<CodeSpace> draft_codes_for(const HnswState& state, std::span<con
 
 }  // namespace
 
-LayoutChoice choose_layout(const HnswParams& params, const std::string& codec, std::size_t n) {
+LayoutChoice choose_layout(const HnswParams& params, DType stored, std::size_t n) {
   if (params.layout != Layout::automatic) return {params.layout, "as asked"};
   if (!params.keep_vectors) return {Layout::plain, "codes alone save memory, of which the fused layout takes more"};
   if (params.dim < kFuseFromDim) {
     return {Layout::plain, "one bit a dimension tells too little of " + std::to_string(params.dim) + " dimensions"};
   }
-  const std::unique_ptr<Codec> walked = make_codec(codec, params.metric, params.dim);
-  const std::size_t row = walked ? walked->code_bytes() : params.dim * dtype_size(params.dtype);
+  const std::unique_ptr<Codec> walked = make_codec(params.codec_for(stored).name, params.metric, params.dim);
+  const std::size_t row = walked ? walked->code_bytes() : params.dim * dtype_size(stored);
   const std::string size = std::to_string(n * row >> 20) + " MiB of rows to walk on";
   if (n * row < kCachedBytes) return {Layout::plain, size + " stay in caches"};
   return {Layout::fused, size + " do not stay in caches"};
@@ -132,11 +140,12 @@ GrowOptions grow_options(const HnswParams& params, const Space& space, int threa
   return options;
 }
 
-std::unique_ptr<HnswState> build_state(const HnswParams& params, const std::string& codec, const RowSource& source,
-                                       int threads, const Progress& progress) {
+std::unique_ptr<HnswState> build_state(const HnswParams& params, const RowSource& source, int threads,
+                                       const Progress& progress) {
   const std::size_t n = source.count;
-  const LayoutChoice layout = choose_layout(params, codec, n);
-  auto state = std::make_unique<HnswState>(params, codec, layout.layout == Layout::fused, source.codes_alone);
+  const DType stored = stored_dtype(params, source);
+  const LayoutChoice layout = choose_layout(params, stored, n);
+  auto state = std::make_unique<HnswState>(params, stored, layout.layout == Layout::fused, source.codes_alone);
   if (n == 0) return state;
 
   // Until they are rows of the table, an item's place in the source stands for its slot.
@@ -167,7 +176,7 @@ std::unique_ptr<HnswState> build_state(const HnswParams& params, const std::stri
     state->graph.place(slot, params.level(table.id(slot)));
     nodes.push_back(slot);
   });
-  if (state->codes && !state->codes_alone && !tell_apart(*state->codes, nodes)) state->codes.reset();
+  if (state->codes && !state->codes_alone && !state->codes->tells_apart(nodes)) state->codes.reset();
   const std::unique_ptr<CodeSpace> draft_codes = draft_codes_for(*state, nodes, threads);
   const Space& space = draft_codes ? *draft_codes : state->links();
   const Grower::Publish publish = [](const std::function<void()>& write) { write(); };

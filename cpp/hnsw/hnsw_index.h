@@ -32,6 +32,8 @@ class HnswIndex final : public Index {
   const HnswParams& params() const { return params_; }
   /// What the graph is walked on, and why.
   CodecChoice codec() const;
+  /// What vectors are kept as: dtype(), or a type of 8 bits that holds all of them.
+  DType stored_dtype() const;
   /// How the bottom layer lies in memory, and why.
   LayoutChoice layout() const;
 
@@ -135,6 +137,8 @@ class HnswIndex final : public Index {
   void replace_state(std::unique_ptr<HnswState> fresh);
   void rebuild_with(const VectorBlock& vectors, std::span<const std::int64_t> ids, const Lookup& lookup, int threads,
                     const Progress& progress);
+  bool holds_all(const VectorBlock& vectors) const;
+  void widen_rows(int threads);
   std::vector<Slot> append_rows(const VectorBlock& vectors);
   void match_twins(std::span<const Slot> fresh, std::vector<Slot>& leaders);
   /// What an insertion that fails goes back to, beside the lists in its journal.
@@ -174,7 +178,6 @@ class HnswIndex final : public Index {
   }
 
   HnswParams params_;
-  CodecChoice codec_;
   MakeFilterLists make_lists_;
   std::unique_ptr<HnswState> state_;
   // The writer's own: nodes by content, made at the first insertion into a built graph; empty until then.

@@ -7,6 +7,7 @@
 #include <tuple>
 #include <vector>
 
+#include "codec/codec.h"
 #include "core/random.h"
 #include "core/types.h"
 #include "graph/hierarchy.h"
@@ -32,6 +33,9 @@ struct HnswParams {
   static constexpr std::uint32_t kMaxM = 512;
   static constexpr std::uint32_t kMaxEf = 100000;
 
+  /// What rows of type `stored` are walked on. ValueError for an unknown codec, and without vectors for one that makes
+  /// no codes.
+  CodecChoice codec_for(DType stored) const { return choose_codec(codec, stored, dim, keep_vectors); }
   /// The order in which items enter a bulk build: a pseudo-random function of the id, never of the arrival.
   std::uint64_t rank(std::int64_t id) const { return random64(seed, 1, static_cast<std::uint64_t>(id)); }
   /// The highest layer of an item: geometric with mean 1 / ln(M) (Malkov & Yashunin, section 4).

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cmath>
+#include <optional>
 #include <string>
 
 #include "core/error.h"
@@ -24,6 +25,7 @@ void HnswIndex::append_sections(SectionList& sections) const {
     sections.add_copy("graph.layout", ElementType::u8, std::vector<Layout>{params_.layout});
   }
   append_keep_vectors(keep_vectors_, sections);
+  if (state.table.dtype() != dtype_) append_stored_dtype(state.table.dtype(), sections);
   append_table(state.table, sections);
   if (state.codes) append_codes(*state.codes, sections);
   sections.add("graph.base", ElementType::u32, {n, state.graph.stride()}, state.graph.base().bytes());
@@ -82,7 +84,9 @@ void HnswIndex::restore(const std::shared_ptr<const Container>& file, Slot entry
   const SectionInfo& base = file->require("graph.base", ElementType::u32, 2);
   const SectionInfo& upper = file->require("graph.upper", ElementType::u32, 2);
   const bool codes_alone = !keep_vectors_ && !has_vectors(*file);
-  state_ = std::make_unique<HnswState>(params_, codec_.name, base.shape[1] != 2 * params_.m, codes_alone);
+  const std::optional<DType> stored = read_stored_dtype(*file);
+  if (stored && (is_integer(dtype_) || !keep_vectors_)) throw CorruptError("rows of vectors are of two types");
+  state_ = std::make_unique<HnswState>(params_, stored.value_or(dtype_), base.shape[1] != 2 * params_.m, codes_alone);
   HnswState& state = *state_;
   if (codes_alone) state.table.drop_rows();
   restore_table(file, state.table);
@@ -151,13 +155,20 @@ void HnswIndex::restore(const std::shared_ptr<const Container>& file, Slot entry
 
 CodecChoice HnswIndex::codec() const {
   std::shared_lock reading(lock_);
-  if (state_->codes != nullptr || codec_.name == "float32") return codec_;
-  return {"float32", codec_.name + " codes do not tell near neighbours of this data apart, or it is too long for them"};
+  CodecChoice choice = params_.codec_for(state_->table.dtype());
+  if (state_->table.dtype() != dtype_) choice.reason = "whole numbers are kept in 8 bits and walked on as they are";
+  if (state_->codes != nullptr || choice.name == "float32") return choice;
+  return {"float32", choice.name + " codes do not tell near neighbours of this data apart, or it is too long for them"};
+}
+
+DType HnswIndex::stored_dtype() const {
+  std::shared_lock reading(lock_);
+  return state_->table.dtype();
 }
 
 LayoutChoice HnswIndex::layout() const {
   std::shared_lock reading(lock_);
-  LayoutChoice choice = choose_layout(params_, codec_.name, state_->table.live());
+  LayoutChoice choice = choose_layout(params_, state_->table.dtype(), state_->table.live());
   const Layout there = state_->neighbour_codes ? Layout::fused : Layout::plain;
   if (choice.layout == there) return choice;
   return {there, "as it was when the index was built as a whole"};

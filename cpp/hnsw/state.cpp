@@ -10,12 +10,12 @@
 
 namespace annlib {
 
-HnswState::HnswState(const HnswParams& params, const std::string& codec, bool fused, bool codes_alone)
-    : table(params.dim, params.dtype, params.metric),
+HnswState::HnswState(const HnswParams& params, DType stored, bool fused, bool codes_alone)
+    : table(params.dim, stored, params.metric),
       neighbour_codes(fused ? std::make_unique<NeighbourCodes>(table, 2 * params.m) : nullptr),
       graph(params.m, fused ? neighbour_codes->bytes() : 0),
       codes_alone(codes_alone) {
-  if (std::unique_ptr<Codec> made = make_codec(codec, params.metric, params.dim)) {
+  if (std::unique_ptr<Codec> made = make_codec(params.codec_for(stored).name, params.metric, params.dim)) {
     codes = std::make_unique<CodeSpace>(table, std::move(made), codes_alone);
   }
 }

@@ -32,7 +32,8 @@ namespace annlib {
 /// A slot is one of: a node of the graph (bit in `nodes`; alive, or dead and still walked over), a twin (alive, with
 /// a live leader), or free.
 struct HnswState {
-  HnswState(const HnswParams& params, const std::string& codec, bool fused, bool codes_alone);
+  /// With rows of type `stored`: that of the parameters, or a narrower one that holds all of them.
+  HnswState(const HnswParams& params, DType stored, bool fused, bool codes_alone);
 
   Table table;
   StoredSpace stored{table};
@@ -107,13 +108,13 @@ struct LayoutChoice {
   std::string reason;  ///< for people
 };
 
-/// Resolves "auto" for an index of n items.
-LayoutChoice choose_layout(const HnswParams& params, const std::string& codec, std::size_t n);
+/// Resolves "auto" for an index of n items whose rows are of type `stored`.
+LayoutChoice choose_layout(const HnswParams& params, DType stored, std::size_t n);
 
 /// Builds from nothing. The result, arrivals aside, is a function of the set of (id, vector) and the parameters: not
 /// of the order of the source, the number of threads, or timing.
-std::unique_ptr<HnswState> build_state(const HnswParams& params, const std::string& codec, const RowSource& source,
-                                       int threads, const Progress& progress);
+std::unique_ptr<HnswState> build_state(const HnswParams& params, const RowSource& source, int threads,
+                                       const Progress& progress);
 
 /// Builds the layers from the top down to `lowest` over nodes that were placed and have no links, the highest levels
 /// first; the first of them becomes the entry.

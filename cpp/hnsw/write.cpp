@@ -18,10 +18,7 @@ constexpr std::uint32_t kLastArrival = 0xFFFFFF00u;
 }  // namespace
 
 HnswIndex::HnswIndex(const HnswParams& params, MakeFilterLists make_lists)
-    : Index(params.dim, params.dtype, params.metric, params.keep_vectors),
-      params_(params),
-      codec_(choose_codec(params.codec, params.dtype, params.dim, params.keep_vectors)),
-      make_lists_(make_lists) {
+    : Index(params.dim, params.dtype, params.metric, params.keep_vectors), params_(params), make_lists_(make_lists) {
   if (params.m < 2 || params.m > HnswParams::kMaxM) {
     throw ValueError("M must be between 2 and " + std::to_string(HnswParams::kMaxM) + ", got " +
                      std::to_string(params.m));
@@ -30,7 +27,7 @@ HnswIndex::HnswIndex(const HnswParams& params, MakeFilterLists make_lists)
     throw ValueError("ef_construction must be between 1 and " + std::to_string(HnswParams::kMaxEf) + ", got " +
                      std::to_string(params.ef_construction));
   }
-  state_ = std::make_unique<HnswState>(params_, codec_.name, params_.layout == Layout::fused, false);
+  state_ = std::make_unique<HnswState>(params_, params_.dtype, params_.layout == Layout::fused, false);
 }
 
 void HnswIndex::replace_state(std::unique_ptr<HnswState> fresh) {
@@ -55,7 +52,7 @@ void HnswIndex::rebuild_with(const VectorBlock& vectors, std::span<const std::in
   if (coded) source.codes = codes();
   source.code = [&](std::size_t i) { return codes()->code(source.kept[i]); };
   source.codes_alone = coded || (!keep_vectors_ && (ids.empty() || source.count >= kLearntRows));
-  std::unique_ptr<HnswState> fresh = build_state(params_, codec_.name, source, threads, progress);
+  std::unique_ptr<HnswState> fresh = build_state(params_, source, threads, progress);
   for (const auto& [name, index] : state_->filter_indexes) {
     if (auto made = renewed(name, *fresh, threads)) fresh->filter_indexes[name] = std::move(made);
   }
@@ -76,6 +73,7 @@ void HnswIndex::insert(const VectorBlock& vectors, std::span<const std::int64_t>
     rebuild_with(vectors, ids, lookup, threads, progress);
     return;
   }
+  if (!holds_all(vectors)) widen_rows(threads);
   const Before before{state_->table.slots(), state_->graph.upper().size(), state_->graph.entry()};
   const std::vector<Slot> fresh = append_rows(vectors);
   std::vector<Slot> leaders;
@@ -140,6 +138,31 @@ void HnswIndex::insert(const VectorBlock& vectors, std::span<const std::int64_t>
   maintain(ids.size(), threads);
 }
 
+bool HnswIndex::holds_all(const VectorBlock& vectors) const {
+  std::size_t i = 0;
+  while (i < vectors.count && holds(state_->table.dtype(), {vectors.row(i), vectors.dtype}, dim_)) ++i;
+  return i == vectors.count;
+}
+
+// From now on rows are of the index's own type. The graph stays, and gets the codes that are made of such rows.
+void HnswIndex::widen_rows(int threads) {
+  HnswState& state = *state_;
+  Array<std::byte> rows = state.table.rows_as(dtype_);
+  {
+    std::lock_guard writing(lock_);
+    state.table.take_rows(std::move(rows), dtype_);
+  }
+  content_known_ = false;  // it goes by the rows' bytes
+  std::unique_ptr<Codec> codec = make_codec(params_.codec_for(dtype_).name, metric_, dim_);
+  if (!codec) return;
+  const std::vector<Slot> slots = living_nodes();
+  auto codes = std::make_unique<CodeSpace>(state.table, std::move(codec));
+  codes->train(state.stored, slots, threads);
+  if (!codes->tells_apart(slots)) return;
+  std::lock_guard writing(lock_);
+  state.codes = std::move(codes);
+}
+
 std::vector<Slot> HnswIndex::append_rows(const VectorBlock& vectors) {
   HnswState& state = *state_;
   const std::size_t slots = state.table.slots();
@@ -149,7 +172,7 @@ std::vector<Slot> HnswIndex::append_rows(const VectorBlock& vectors) {
     for (std::size_t first = 0; first < vectors.count; first += kRowsPerLock) {
       std::lock_guard writing(lock_);
       for (std::size_t i = first; i < std::min(vectors.count, first + kRowsPerLock); ++i) {
-        fresh.push_back(state.table.append(vectors.row(i)));
+        fresh.push_back(state.table.append({vectors.row(i), vectors.dtype}));
         state.grow_to_table();
         if (state.codes) state.codes->encode(fresh.back());
       }

@@ -105,10 +105,9 @@ void Index::get(std::span<const std::int64_t> ids, std::byte* out) const {
 }
 
 void Index::fetch(std::span<const Slot> slots, std::byte* out) const {
-  const std::size_t bytes = table().vector_bytes();
   for (const Slot slot : slots) {
-    std::memcpy(out, table().row(slot), bytes);
-    out += bytes;
+    convert({table().row(slot), table().dtype()}, dim_, dtype_, out);
+    out += dim_ * dtype_size(dtype_);
   }
 }
 

@@ -17,7 +17,10 @@ void Index::gather(const VectorBlock& vectors, std::span<const std::int64_t> ids
     std::erase_if(kept, [&](Slot slot) { return replaced.test(slot); });
   }
   source.count = kept.size() + ids.size();
-  source.row = [&](std::size_t i) { return i < kept.size() ? old.vector(kept[i]) : vectors.row(i - kept.size()); };
+  source.row = [&](std::size_t i) {
+    if (i < kept.size()) return RowView{old.vector(kept[i]), old.dtype()};
+    return RowView{vectors.row(i - kept.size()), vectors.dtype};
+  };
   source.id = [&old, &kept, ids](std::size_t i) { return i < kept.size() ? old.id(kept[i]) : ids[i - kept.size()]; };
   // An item that is replaced keeps its place among the arrivals; new ones follow.
   source.arrival = [&, next = old.next_arrival()](std::size_t i) -> std::uint32_t {

@@ -10,6 +10,7 @@
 #include "codec/codec.h"
 #include "core/types.h"
 #include "table/columns.h"
+#include "table/vectors.h"
 
 namespace annlib {
 
@@ -18,7 +19,7 @@ struct RowSource {
   std::size_t count = 0;
   std::vector<Slot> kept;                             ///< the first of the items: slots of the table that was
   bool codes_alone = false;                           ///< what is built is to keep codes alone
-  std::function<const std::byte*(std::size_t)> row;   ///< nullptr where only the code is left
+  std::function<RowView(std::size_t)> row;            ///< without data where only the code is left
   const CodeSpace* codes = nullptr;                   ///< nullptr where all have rows
   std::function<const std::byte*(std::size_t)> code;  ///< by `codes`, if there is no row
   std::function<std::int64_t(std::size_t)> id;

@@ -71,6 +71,17 @@ bool read_keep_vectors(const Container& file) {
   return false;
 }
 
+void append_stored_dtype(DType dtype, SectionList& sections) {
+  sections.add_copy("table.dtype", ElementType::u8, std::vector<DType>{dtype});
+}
+
+std::optional<DType> read_stored_dtype(const Container& file) {
+  if (file.find("table.dtype") == nullptr) return std::nullopt;
+  const auto dtype = storage::read_vector<DType>(file, "table.dtype", ElementType::u8);
+  if (dtype.size() != 1 || !is_integer(dtype[0])) throw CorruptError("the type of the rows is none of 8 bits");
+  return dtype[0];
+}
+
 bool has_vectors(const Container& file) { return file.find("table.vectors") != nullptr; }
 
 void append_codec_asked(const std::string& asked, SectionList& sections) {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -32,6 +33,9 @@ struct TablePlaces {
 /// restore_table() must be given a table that keeps rows.
 void append_keep_vectors(bool keep, storage::SectionList& sections);
 bool read_keep_vectors(const storage::Container& file);
+/// Where rows are of another type than the index's vectors: one of 8 bits. CorruptError for any other.
+void append_stored_dtype(DType dtype, storage::SectionList& sections);
+std::optional<DType> read_stored_dtype(const storage::Container& file);
 bool has_vectors(const storage::Container& file);
 
 /// The attributes' sections, of which there are none where there are no attributes.

@@ -24,7 +24,10 @@ std::unique_ptr<SpannState> build_spann(const SpannParams& params, const RowSour
   std::sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
     return std::pair(params.rank(source.id(a)), source.id(a)) < std::pair(params.rank(source.id(b)), source.id(b));
   });
-  const auto load = [&](std::size_t i, float* out) { codes.load(source.row(order[i]), params.dtype, out); };
+  const auto load = [&](std::size_t i, float* out) {
+    const RowView row = source.row(order[i]);
+    codes.load(row.data, row.dtype, out);
+  };
   const std::vector<std::uint32_t> homes = postings.make_lists(n, load, threads, report);
   // By list, so that what is likely to be ranked together lies together.
   std::vector<std::uint32_t> places(n);

@@ -55,7 +55,7 @@ void Table::reserve(std::size_t slots, int threads) {
   map_.reserve(slots, hash_by_id());
 }
 
-Slot Table::append(const std::byte* vector) {
+Slot Table::append(RowView vector) {
   Slot slot;
   if (!free_.empty()) {
     slot = free_.back();
@@ -67,12 +67,12 @@ Slot Table::append(const std::byte* vector) {
     slot = static_cast<Slot>(n);
   }
   if (!keeps_rows_) {
-    if (vector != nullptr) given_[slot] = vector;
+    if (vector.data != nullptr) given_[slot] = vector.data;
     return slot;
   }
   std::byte* out = rows_.data() + slot * stride_;
-  std::memcpy(out, vector, vector_bytes());
-  if (has_norms()) norms_[slot] = reciprocal_length(sum_of_squares(vector, dtype_, dim_));
+  convert(vector, dim_, dtype_, out);
+  if (has_norms()) norms_[slot] = reciprocal_length(sum_of_squares(out, dtype_, dim_));
   note_length(out);
   return slot;
 }
@@ -81,6 +81,22 @@ void Table::drop_rows() {
   keeps_rows_ = false;
   rows_ = {};
   norms_ = {};
+}
+
+Array<std::byte> Table::rows_as(DType dtype) const {
+  const std::size_t stride = row_stride(dim_ * dtype_size(dtype));
+  Array<std::byte> rows;
+  rows.resize(slots() * stride);
+  for (std::size_t slot = 0; slot < slots(); ++slot) {
+    convert({row(static_cast<Slot>(slot)), dtype_}, dim_, dtype, rows.data() + slot * stride);
+  }
+  return rows;
+}
+
+void Table::take_rows(Array<std::byte> rows, DType dtype) {
+  rows_ = std::move(rows);
+  dtype_ = dtype;
+  stride_ = row_stride(vector_bytes());
 }
 
 void Table::note_length(const std::byte* row) { longest_ = std::max(longest_, length_of(row, dtype_, metric_, dim_)); }

@@ -18,7 +18,7 @@
 
 namespace annlib {
 
-/// The rows of an index: for each slot its vector as given, its id, its attributes, whether it lives, and where it
+/// The rows of an index: for each slot its vector, its id, its attributes, whether it lives, and where it
 /// stands in the order of arrival. A row is the vector's own bytes; under cosine its reciprocal norm is kept too (0 for
 /// a zero vector, whose distance is then 1 to everything, and for one shorter than 2^-128, which counts as such).
 ///
@@ -65,11 +65,16 @@ class Table {
 
   void reserve(std::size_t slots, int threads = 1);
   /// A new hidden slot, from the free ones or at the end. Throws ValueError beyond kMaxSlots. `vector` is copied, or if
-  /// no rows are kept must stay until forget_vectors(); it may be nullptr then.
-  Slot append(const std::byte* vector);
+  /// no rows are kept must stay until forget_vectors(); it may be nullptr then. Its type is the table's or, if rows are
+  /// kept, one that the table's holds.
+  Slot append(RowView vector);
+  Slot append(const std::byte* vector) { return append({vector, dtype_}); }
   void forget_vectors() { given_.clear(); }
   /// From now on no rows are kept, and those there are go.
   void drop_rows();
+  /// The rows as those of a table of another type that holds them, to be made ahead of take_rows().
+  Array<std::byte> rows_as(DType dtype) const;
+  void take_rows(Array<std::byte> rows, DType dtype);
   /// Only for hidden slots. `arrival` is that of an item replaced, or next_arrival().
   void reveal(Slot slot, std::int64_t id, std::uint32_t arrival);
   void hide(Slot slot);

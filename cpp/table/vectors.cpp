@@ -1,7 +1,9 @@
 #include "table/vectors.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
+#include <cstring>
 
 #include "core/error.h"
 
@@ -24,15 +26,61 @@ void widen(const void* row, DType dtype, std::uint32_t dim, float* out) {
   }
 }
 
-double sum_of_squares(const void* row, DType dtype, std::uint32_t dim) {
-  const auto* elements = static_cast<const std::byte*>(row);
-  double sum = 0;
+namespace {
+
+// Calls f(floats, first, n) with the row, piece by piece.
+template <class F>
+void in_chunks(RowView row, std::uint32_t dim, F&& f) {
   float chunk[256];
   for (std::uint32_t d = 0; d < dim; d += 256) {
     const std::uint32_t n = std::min(256u, dim - d);
-    widen(elements + d * dtype_size(dtype), dtype, n, chunk);
-    for (std::uint32_t i = 0; i < n; ++i) sum += static_cast<double>(chunk[i]) * chunk[i];
+    widen(row.data + d * dtype_size(row.dtype), row.dtype, n, chunk);
+    f(chunk, d, n);
   }
+}
+
+template <class T>
+bool whole(const float* x, std::uint32_t n) {
+  bool all = true;
+  for (std::uint32_t i = 0; i < n; ++i) {
+    const float limited = std::min(std::max(x[i], -128.0f), 255.0f);
+    // By bits: -0 is no integer.
+    all &= std::bit_cast<std::uint32_t>(static_cast<float>(static_cast<T>(static_cast<int>(limited)))) ==
+           std::bit_cast<std::uint32_t>(x[i]);
+  }
+  return all;
+}
+
+}  // namespace
+
+bool holds(DType to, RowView row, std::uint32_t dim) {
+  if (to == row.dtype || to == DType::f32) return true;
+  if (to == DType::f16) return is_integer(row.dtype);
+  bool all = true;
+  in_chunks(row, dim, [&](const float* x, std::uint32_t, std::uint32_t n) {
+    all = all && (to == DType::i8 ? whole<std::int8_t>(x, n) : whole<std::uint8_t>(x, n));
+  });
+  return all;
+}
+
+void convert(RowView row, std::uint32_t dim, DType to, void* out) {
+  if (to == row.dtype) {
+    std::memcpy(out, row.data, dim * dtype_size(to));
+    return;
+  }
+  if (to == DType::f32) return widen(row.data, row.dtype, dim, static_cast<float*>(out));
+  in_chunks(row, dim, [&](const float* x, std::uint32_t first, std::uint32_t n) {
+    if (to == DType::f16) return simd::kernels().float_to_half(x, n, static_cast<std::uint16_t*>(out) + first);
+    auto* bytes = static_cast<std::uint8_t*>(out) + first;
+    for (std::uint32_t i = 0; i < n; ++i) bytes[i] = static_cast<std::uint8_t>(static_cast<int>(x[i]));
+  });
+}
+
+double sum_of_squares(const void* row, DType dtype, std::uint32_t dim) {
+  double sum = 0;
+  in_chunks({static_cast<const std::byte*>(row), dtype}, dim, [&](const float* x, std::uint32_t, std::uint32_t n) {
+    for (std::uint32_t i = 0; i < n; ++i) sum += static_cast<double>(x[i]) * x[i];
+  });
   return sum;
 }
 

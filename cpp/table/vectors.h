@@ -20,6 +20,12 @@ struct VectorBlock {
   const std::byte* row(std::size_t i) const { return static_cast<const std::byte*>(data) + i * row_bytes(); }
 };
 
+/// One vector, wherever it lies.
+struct RowView {
+  const std::byte* data = nullptr;
+  DType dtype = DType::f32;
+};
+
 /// One query of an index's dim.
 struct QueryView {
   const void* data = nullptr;
@@ -39,6 +45,12 @@ constexpr std::size_t row_stride(std::size_t payload) {
 
 /// The row widened to float32.
 void widen(const void* row, DType dtype, std::uint32_t dim, float* out);
+
+/// Whether elements of type `to` are these to the last bit. Any type holds its own; of others, float32 all, and float16
+/// those of 8 bits.
+bool holds(DType to, RowView row, std::uint32_t dim);
+/// Only of a row that `to` holds.
+void convert(RowView row, std::uint32_t dim, DType to, void* out);
 
 /// The sum of a row's squares in double: no square of a float leaves its range, and none is lost beside large ones.
 double sum_of_squares(const void* row, DType dtype, std::uint32_t dim);

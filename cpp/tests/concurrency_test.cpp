@@ -159,6 +159,25 @@ TEST(reading_and_writing_at_once) {
   }
 }
 
+TEST(rows_that_get_wider_while_others_read) {
+  const Vectors whole = Vectors::clustered(600, kDim, DType::i8).as(DType::f32), others = Vectors::clustered(600, kDim);
+  HnswParams params = params_of(kDim, DType::f32, Metric::l2, "auto");
+  for (const Layout layout : {Layout::plain, Layout::fused}) {
+    params.layout = layout;
+    HnswIndex index(params);
+    index.add(whole.block(0, 300), ids_from(0, 300), OnConflict::raise, 2, {});
+    // Both writers add what no byte holds, take it away again, and the last to compact makes rows narrow.
+    run_beside_readers(index, 12, [&](std::int64_t thread, unsigned round) {
+      const std::vector<std::int64_t> ids = ids_from(1000 * (thread + 1), 20);
+      index.add(others.block(round * 20, 20), ids, OnConflict::raise, 2, {});
+      index.remove(ids, 2);
+      index.compact(2, {});
+    });
+    CHECK(index.stored_dtype() == DType::i8);
+    CHECK(index.ids() == ids_from(0, 300));
+  }
+}
+
 TEST(failures_while_others_read) {
   const Vectors stock = Vectors::clustered(600, kDim, DType::f32, 5);  // equal vectors would need no work to stop
   struct Stop : std::runtime_error {

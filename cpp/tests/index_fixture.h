@@ -64,6 +64,16 @@ class Vectors {
       }
     }
   }
+  /// The same numbers in another type.
+  Vectors as(DType dtype) const {
+    Vectors made(dim_, dtype);
+    std::vector<float> wide(dim_);
+    for (std::size_t i = 0; i < count(); ++i) {
+      widen(block().row(i), dtype_, dim_, wide.data());
+      made.add(wide.data());
+    }
+    return made;
+  }
   /// Another's row.
   void add(const Vectors& other, std::size_t i) {
     bytes_.insert(bytes_.end(), other.block().row(i), other.block().row(i) + other.block().row_bytes());

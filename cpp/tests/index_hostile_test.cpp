@@ -21,20 +21,31 @@ namespace {
 constexpr std::uint32_t kDim = 4;
 constexpr std::size_t kItems = 80;
 
+struct Specimen {
+  bool graph;
+  Metric metric;
+  const char* codec;
+  Layout layout = Layout::plain;
+  bool keep_vectors = true;
+  bool whole = false;
+};
+
 /// Everything that an index can have: several layers, deleted nodes, free rows, twins.
-std::unique_ptr<Index> specimen(bool graph, Metric metric, const char* codec, bool keep_vectors) {
-  const Vectors vectors = Vectors::clustered(kItems, kDim);
+std::unique_ptr<Index> specimen(const Specimen& s) {
+  const Vectors vectors =
+      s.whole ? Vectors::clustered(kItems, kDim, DType::i8).as(DType::f32) : Vectors::clustered(kItems, kDim);
   std::unique_ptr<Index> index;
-  if (graph) {
-    HnswParams params = params_of(kDim, DType::f32, metric, codec);
+  if (s.graph) {
+    HnswParams params = params_of(kDim, DType::f32, s.metric, s.codec);
     params.m = 3;
-    params.keep_vectors = keep_vectors;
+    params.keep_vectors = s.keep_vectors;
+    params.layout = s.layout;
     index = std::make_unique<HnswIndex>(params);
   } else {
-    index = std::make_unique<FlatIndex>(kDim, DType::f32, metric, codec, keep_vectors);
+    index = std::make_unique<FlatIndex>(kDim, DType::f32, s.metric, s.codec, s.keep_vectors);
   }
   add(*index, vectors, ids_from(0, kItems));
-  if (!keep_vectors) index->compact(1, {});
+  if (!s.keep_vectors) index->compact(1, {});
   Vectors copies(kDim, DType::f32);
   for (const std::size_t row : {3u, 3u, 9u, 70u}) copies.add(vectors, row);
   add(*index, copies, ids_from(100, 4));
@@ -98,19 +109,13 @@ std::vector<Place> places(const Bytes& bytes) {
   return all;
 }
 
-struct Specimen {
-  bool graph;
-  Metric metric;
-  const char* codec;
-  Layout layout = Layout::plain;
-  bool keep_vectors = true;
-};
 constexpr Specimen kSpecimens[] = {{false, Metric::cosine, "float32"},
                                    {true, Metric::l2, "int8"},
                                    {true, Metric::l2, "int4"},
                                    {true, Metric::ip, "rabitq:2"},
                                    {true, Metric::l2, "int8", Layout::fused},
                                    {true, Metric::cosine, "float32"},
+                                   {true, Metric::cosine, "float32", Layout::plain, true, true},
                                    {true, Metric::ip, "int8", Layout::plain, false},
                                    {true, Metric::l2, "rabitq:1", Layout::plain, false},
                                    {false, Metric::cosine, "float16", Layout::plain, false}};
@@ -120,7 +125,7 @@ constexpr Specimen kSpecimens[] = {{false, Metric::cosine, "float32"},
 TEST(hostile_bytes_of_every_section) {
   std::mt19937 random(1);
   for (const Specimen& s : kSpecimens) {
-    const Bytes good = bytes_of(*specimen(s.graph, s.metric, s.codec, s.keep_vectors));
+    const Bytes good = bytes_of(*specimen(s));
     CHECK(use(good));
     for (const Place& place : places(good)) {
       // Small sections at every byte, large ones at a sample.
@@ -141,7 +146,7 @@ TEST(hostile_words_of_every_section) {
   std::mt19937 random(2);
   std::size_t opened = 0, tried = 0;
   for (const Specimen& s : kSpecimens) {
-    const Bytes good = bytes_of(*specimen(s.graph, s.metric, s.codec, s.keep_vectors));
+    const Bytes good = bytes_of(*specimen(s));
     for (const Place& place : places(good)) {
       if (place.length < 4) continue;
       for (int attempt = 0; attempt < 60; ++attempt) {
