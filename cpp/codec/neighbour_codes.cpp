@@ -85,9 +85,10 @@ NeighbourCodes::Query NeighbourCodes::prepare(const QueryView& query, QueryBuffe
     const float sum = k.norm2(wide, dim);
     if (sum > 0) scale(wide, dim, 1.0f / std::sqrt(sum));
   }
+  const float length = by_product() ? std::sqrt(k.norm2(wide, dim)) : 0.0f;
   for (std::uint32_t i = 0; i < dim; ++i) wide[i] -= mean_[i];
   const float plus = share_ < 1 ? part() * (1.0f - share_) * k.norm2(wide, dim) : 0.0f;
-  return {sign_query(rotation_, wide, rotated, buffer), share_, plus};
+  return {sign_query(rotation_, wide, rotated, buffer), share_, plus, length};
 }
 
 void NeighbourCodes::expect_query(const float* center, const float* residuals, std::uint32_t degree,

@@ -68,6 +68,7 @@ class NeighbourCodes {
   struct Query {
     simd::BlockQuery tables;
     float share, plus;
+    float length;  ///< of the query; 0 but under ip
     float base(float distance) const { return share * distance + plus; }
   };
   /// The tables lie in `buffer`.

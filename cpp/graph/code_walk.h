@@ -13,14 +13,15 @@
 namespace annlib {
 
 /// When a walk over codes ends: with the k-th nearest distance found so far at d, once no estimate is below
-/// times * d + plus, and not before `least` nodes that pass were expanded. The larger, the more is found. With `most`
-/// of them it ends in any case.
+/// times * (d - origin) + origin + plus, and not before `least` nodes that pass were expanded. The larger, the more is
+/// found. With `most` of them it ends in any case.
 struct Reach {
   float times = 1.0f, plus = 0.0f;
+  float origin = 0.0f;  ///< the least distance there can be
   std::size_t least = 0, most = std::numeric_limits<std::size_t>::max();
 
-  /// By codes a distance may come out below 0, of which a multiple would be the nearer the larger the factor.
-  float bound(float kth) const { return (kth > 0 ? kth * times : kth) + plus; }
+  /// By codes a distance may come out below that, of which a multiple would be the nearer the larger the factor.
+  float bound(float kth) const { return (kth > origin ? (kth - origin) * times + origin : kth) + plus; }
 };
 
 /// How much of the difference between the efforts among a quarter and among all it takes where `share` passes.
@@ -42,7 +43,7 @@ class LocalReach {
     const auto mix = [part](auto narrow, auto wide) {
       return static_cast<float>(narrow) + part * (static_cast<float>(wide) - static_cast<float>(narrow));
     };
-    return {mix(narrow_.times, wide_.times), mix(narrow_.plus, wide_.plus),
+    return {mix(narrow_.times, wide_.times), mix(narrow_.plus, wide_.plus), wide_.origin,
             static_cast<std::size_t>(mix(narrow_.least, wide_.least)), wide_.most};
   }
   std::size_t most() const { return wide_.most; }

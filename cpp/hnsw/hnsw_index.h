@@ -139,6 +139,7 @@ class HnswIndex final : public Index {
                     const Progress& progress);
   bool holds_all(const VectorBlock& vectors) const;
   void widen_rows(int threads);
+  void follow_lengths(const VectorBlock& vectors);
   std::vector<Slot> append_rows(const VectorBlock& vectors);
   void match_twins(std::span<const Slot> fresh, std::vector<Slot>& leaders);
   /// What an insertion that fails goes back to, beside the lists in its journal.

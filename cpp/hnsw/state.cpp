@@ -9,6 +9,12 @@
 #include "core/random.h"
 
 namespace annlib {
+namespace {
+
+// Lengths count as the same that differ by rounding, to half precision or by code.
+constexpr float kSameLength = 0.01f;
+
+}  // namespace
 
 HnswState::HnswState(const HnswParams& params, DType stored, bool fused, bool codes_alone)
     : table(params.dim, stored, params.metric),
@@ -28,19 +34,43 @@ std::size_t HnswState::memory_bytes() const {
          (codes ? codes->memory_bytes() : 0);
 }
 
-Reach HnswState::reach(std::size_t k, std::size_t ef) const {
+Reach HnswState::reach(std::size_t k, std::size_t ef, float query_length) const {
   // Far from all the data, distances hardly grow with the rank, and a factor on them takes in everything.
   constexpr std::size_t kMostForEf = 4;
   const float doublings = std::log2(static_cast<float>(ef) / static_cast<float>(2 * k));
   const float error =
       codes && !codes_alone ? codes->error() : 0.0f;  // by which the k-th distance may well be too small
-  if (table.metric() == Metric::ip) return {1.0f, spread * doublings + error, ef, kMostForEf * ef};
-  return {std::exp2(spread * doublings), error, 0, kMostForEf * ef};
+  const float times = std::exp2(spread * doublings);
+  if (table.metric() != Metric::ip) return {times, error, 0.0f, 0, kMostForEf * ef};
+  const float origin = -length * query_length;
+  if (length == 0 || !std::isfinite(origin)) {
+    return {1.0f, length == 0 ? spread * doublings + error : error, 0.0f, ef, kMostForEf * ef};
+  }
+  return {times, error * (query_length / length), origin, 0, kMostForEf * ef};
 }
 
-void HnswState::measure_spread(const Space& space, std::span<const Slot> nodes) {
+float HnswState::common_length(std::span<const Slot> nodes, int threads) const {
+  if (table.metric() != Metric::ip || nodes.empty()) return 0.0f;
+  std::vector<float> lengths(nodes.size());
+  parallel_for(nodes.size(), 1024, threads, [&](std::size_t begin, std::size_t end, int) {
+    std::vector<float> row(table.dim());
+    for (std::size_t i = begin; i < end; ++i) {
+      truth().load(nodes[i], row.data());
+      lengths[i] = std::sqrt(simd::kernels().norm2(row.data(), row.size()));
+    }
+  });
+  const auto [least, most] = std::minmax_element(lengths.begin(), lengths.end());
+  return std::isfinite(*most) && *least >= *most * (1 - kSameLength) ? *most : 0.0f;
+}
+
+bool HnswState::of_common_length(RowView row) const {
+  const double own = std::sqrt(sum_of_squares(row.data, row.dtype, table.dim()));
+  return std::fabs(own - static_cast<double>(length)) <= static_cast<double>(kSameLength * length);
+}
+
+float HnswState::measure_spread(const Space& space, std::span<const Slot> nodes, float length) const {
   constexpr std::size_t kSample = 128, kNear = 10, kDoublings = 3, kFar = kNear << kDoublings;
-  const bool differences = table.metric() == Metric::ip;
+  const bool differences = table.metric() == Metric::ip && length == 0;
   Scratch s;
   double sum = 0;
   std::size_t n = 0;
@@ -53,13 +83,14 @@ void HnswState::measure_spread(const Space& space, std::span<const Slot> nodes) 
     enter(scan, graph.approach(scan, 0, s), AcceptAll{}, s);
     beam_search(graph.layer(0), scan, s);
     if (s.pool.size() < kFar) continue;
-    const double near = s.pool[kNear - 1].distance(), far = s.pool[kFar - 1].distance();
+    const double least = -static_cast<double>(length) * length;
+    const double near = s.pool[kNear - 1].distance() - least, far = s.pool[kFar - 1].distance() - least;
     if (!differences && !(near > 0)) continue;
     sum += differences ? far - near : std::log2(far / near);
     ++n;
   }
   const double mean = n > 0 ? sum / static_cast<double>(n * kDoublings) : 0.0;
-  spread = std::isfinite(mean) ? static_cast<float>(mean) : 0.0f;
+  return std::isfinite(mean) ? static_cast<float>(mean) : 0.0f;
 }
 
 void HnswState::grow_to_table() {

@@ -85,7 +85,8 @@ bool HnswIndex::walk_fused(const QueryView& query, const Scan& scan, Slot left_o
   s.visited.reset(graph.slots());
   if (left_out != kNoSlot) s.visited.insert(left_out);
   const Slot start = graph.approach(scan, 1, s);
-  const LocalReach reach(state_->reach(k, effort.ef), state_->reach(k, effort.ef_filtered), effort.share);
+  const auto to = [&](std::size_t ef) { return state_->reach(k, ef, coded.length); };
+  const LocalReach reach(to(effort.ef), to(effort.ef_filtered), effort.share);
   if (!walk_codes(graph.layer(0), *state_->neighbour_codes, coded, scan, start, k, reach, accept, patience, s)) {
     return false;
   }

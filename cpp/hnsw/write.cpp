@@ -74,6 +74,7 @@ void HnswIndex::insert(const VectorBlock& vectors, std::span<const std::int64_t>
     return;
   }
   if (!holds_all(vectors)) widen_rows(threads);
+  follow_lengths(vectors);
   const Before before{state_->table.slots(), state_->graph.upper().size(), state_->graph.entry()};
   const std::vector<Slot> fresh = append_rows(vectors);
   std::vector<Slot> leaders;
@@ -161,6 +162,19 @@ void HnswIndex::widen_rows(int threads) {
   if (!codes->tells_apart(slots)) return;
   std::lock_guard writing(lock_);
   state.codes = std::move(codes);
+}
+
+// Where rows are no longer of one length, walks go by differences of products from now on.
+void HnswIndex::follow_lengths(const VectorBlock& vectors) {
+  HnswState& state = *state_;
+  if (state.length == 0) return;
+  std::size_t i = 0;
+  while (i < vectors.count && state.of_common_length({vectors.row(i), vectors.dtype})) ++i;
+  if (i == vectors.count) return;
+  const float spread = state.measure_spread(state.links(), living_nodes(), 0.0f);
+  std::lock_guard writing(lock_);
+  state.length = 0.0f;
+  state.spread = spread;
 }
 
 std::vector<Slot> HnswIndex::append_rows(const VectorBlock& vectors) {
