@@ -122,3 +122,22 @@ def test_embeddings_added_in_pieces(
     index = grown(arxiv, arxiv_orders[name], piece, ef_construction=ARXIV_EF)
     by = quartiles(lid(np.sqrt(2 * np.maximum(arxiv.distances, 1e-9).astype(np.float64))))
     assert_as_good(index, arxiv_bulk, arxiv, by)
+
+
+@pytest.mark.parametrize("metric", ["l2", "ip"])
+@pytest.mark.parametrize("layout", ["plain", "fused"])
+def test_rows_that_reach_beyond_those_before(metric: str, layout: str) -> None:
+    """Codes are learnt from what is there: what comes later and is larger must not be cut to its range."""
+    rows, _ = clustered(6300, 32, 60)
+    small, large, queries = rows[:5000], 1.9 * rows[5000:6000], 1.9 * rows[6000:]
+    both = np.concatenate([small, large])
+    _, distances = nearest(both, queries, metric, 10)
+    bulk = annlib.HNSWIndex.build(both, metric=metric, layout=layout)
+    index = annlib.HNSWIndex.build(small, metric=metric, layout=layout)
+    index.add(large)
+    assert index.stats()["codec"] == bulk.stats()["codec"] == "int8"
+    ours, theirs = (
+        recall(each.search(queries, 10, ef_search=128).distances, distances, 1e-5) for each in (index, bulk)
+    )
+    assert ours >= theirs - 0.01
+    assert theirs >= 0.98

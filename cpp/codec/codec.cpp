@@ -207,7 +207,8 @@ void CodeSpace::train(const Space& rows, std::span<const Slot> slots, int thread
   });
   trained_on_ = slots.size();
   exact_ = codec_->lossless() && outside == 0;
-  outside_ = 0;
+  usual_ = static_cast<double>(outside) / static_cast<double>(std::max<std::size_t>(table_->slots(), 1));
+  outside_ = encoded_ = 0;
   measure_error(rows, sample);
   if (alone_ && !finite()) throw too_long(*codec_);
 }
@@ -283,6 +284,7 @@ void CodeSpace::encode(Slot slot) {
   std::vector<float> wide(table_->dim());
   const bool inside = encode_row(*this, slot, wide.data());
   outside_ += !inside;
+  ++encoded_;
   exact_ &= inside;
 }
 
@@ -292,6 +294,8 @@ void CodeSpace::learn_from(const CodeSpace& other) {
   exact_ = other.exact_;
   trained_on_ = other.trained_on_;
   outside_ = other.outside_;
+  encoded_ = other.encoded_;
+  usual_ = other.usual_;
 }
 
 void CodeSpace::set_code(Slot slot, const std::byte* code) {
@@ -302,11 +306,14 @@ bool CodeSpace::same_code(Slot a, Slot b) const { return std::memcmp(code(a), co
 
 std::uint64_t CodeSpace::content_hash(Slot slot) const { return hash_bytes(code(slot), codec_->code_bytes()); }
 
-// Every training looks at all rows once, so it must not be due more often than each hundredth row or so.
+// Every training looks at all rows once, so it must not be due more often than each hundredth row or so, nor for what
+// training does not mend: where tails are heavy, some rows are always outside.
 bool CodeSpace::wants_training(std::size_t more) const {
   const std::size_t rows = table_->live() + more;
   const bool grown = rows >= 2 * trained_on_ + (trained_on_ > 0 ? 16 : 1);
-  return (grown && !(alone_ && trained_on_ >= kLearntRows)) || outside_ > 16 + rows / 100;
+  return (grown && !(alone_ && trained_on_ >= kLearntRows)) ||
+         static_cast<double>(outside_) >
+             static_cast<double>(16 + rows / 100) + 2 * usual_ * static_cast<double>(encoded_);
 }
 
 void CodeSpace::restore(Array<std::byte> codes, std::span<const float> params, float error, bool exact) {
@@ -326,7 +333,7 @@ void CodeSpace::restore(Array<std::byte> codes, std::span<const float> params, f
   error_ = error;
   exact_ = exact && codec_->lossless();
   trained_on_ = table_->live();
-  outside_ = 0;
+  outside_ = encoded_ = 0;
 }
 
 }  // namespace annlib

@@ -142,7 +142,9 @@ class CodeSpace final : public Space {
   Array<std::byte> codes_;
   float error_ = 0;
   bool exact_ = false;
-  std::size_t trained_on_ = 0, outside_ = 0;
+  std::size_t trained_on_ = 0;
+  std::size_t encoded_ = 0, outside_ = 0;  ///< since then, and how many of them badly
+  double usual_ = 0;                       ///< the share of all rows that were then
 };
 
 }  // namespace annlib

@@ -10,7 +10,12 @@ namespace {
 // Of a heavy-tailed dimension the far ends are cut: beyond so many standard deviations from the mean a finer step for
 // all the others is worth more than the few that are cut. For 8 bits that cuts nothing of a normal distribution; for 4
 // bits it is the best uniform quantiser of one (Max, "Quantizing for minimum distortion", IRE Trans. 1960, table II).
-double deviations(std::uint32_t bits) { return bits == 8 ? 6.0 : 2.5; }
+// Under ip the far ends are those of long vectors, which are what is found: of 8 bits some are spared for them.
+double deviations(std::uint32_t bits, Metric metric) { return bits == 4 ? 2.5 : metric == Metric::ip ? 24.0 : 6.0; }
+
+// How far from the middle of its range, in half ranges, a dimension counts as within: where more is cut, vectors call
+// for training. Of 4 bits some is cut of nearly every vector.
+float furthest(std::uint32_t bits) { return bits == 4 ? 3.0f : 1.2f; }
 
 // Beyond it floats are no longer whole numbers one by one.
 constexpr float kLargestWhole = 0x1p23f;
@@ -97,7 +102,7 @@ void ScalarCodec::train(const float* sample, std::size_t n) {
     std::fill(step_.begin(), step_.end(), 1.0f);
     return derive();
   }
-  const double most = deviations(bits_);
+  const double most = deviations(bits_, metric_);
   const float levels = 2.0f * half() - 1.0f;
   for (std::uint32_t d = 0; d < dim_; ++d) {
     const double mean = sum[d] / static_cast<double>(n);
@@ -117,6 +122,7 @@ bool ScalarCodec::encode(const float* vector, std::byte* code) const {
   const auto top = static_cast<std::uint8_t>(2.0f * half() - 1.0f);
   std::memset(code, 0, code_bytes());
   auto* bytes = reinterpret_cast<std::uint8_t*>(code);
+  const float within = furthest(bits_) * half();
   bool inside = true;
   float tail = 0.0f;
   for (std::uint32_t first = 0, n = 0; first < dim_; first += n) {
@@ -127,8 +133,7 @@ bool ScalarCodec::encode(const float* vector, std::byte* code) const {
       const std::uint32_t d = first + i, c = std::min(values[i], top);
       bytes[at + i] |= static_cast<std::uint8_t>(c << field * bits_);
       const float offset = step_[d] * (static_cast<float>(c) - half());
-      // Outside: by more than the whole range that the dimension had in training.
-      inside &= std::fabs(vector[d] - middle_[d]) <= 3.0f * half() * step_[d] + 1e-6f * std::fabs(middle_[d]);
+      inside &= std::fabs(vector[d] - middle_[d]) <= within * step_[d] + 1e-6f * std::fabs(middle_[d]);
       if (whole_) inside &= low_[d] + static_cast<float>(c) == vector[d];
       tail += offset * offset;
     }

@@ -17,8 +17,8 @@ namespace annlib {
 /// found. With `most` of them it ends in any case.
 struct Reach {
   float times = 1.0f, plus = 0.0f;
-  float origin = 0.0f;  ///< the least distance there can be
   std::size_t least = 0, most = std::numeric_limits<std::size_t>::max();
+  float origin = 0.0f;  ///< the least distance there can be
 
   /// By codes a distance may come out below that, of which a multiple would be the nearer the larger the factor.
   float bound(float kth) const { return (kth > origin ? (kth - origin) * times + origin : kth) + plus; }
@@ -43,8 +43,8 @@ class LocalReach {
     const auto mix = [part](auto narrow, auto wide) {
       return static_cast<float>(narrow) + part * (static_cast<float>(wide) - static_cast<float>(narrow));
     };
-    return {mix(narrow_.times, wide_.times), mix(narrow_.plus, wide_.plus), wide_.origin,
-            static_cast<std::size_t>(mix(narrow_.least, wide_.least)), wide_.most};
+    return {mix(narrow_.times, wide_.times), mix(narrow_.plus, wide_.plus),
+            static_cast<std::size_t>(mix(narrow_.least, wide_.least)), wide_.most, wide_.origin};
   }
   std::size_t most() const { return wide_.most; }
 

@@ -41,12 +41,12 @@ Reach HnswState::reach(std::size_t k, std::size_t ef, float query_length) const 
   const float error =
       codes && !codes_alone ? codes->error() : 0.0f;  // by which the k-th distance may well be too small
   const float times = std::exp2(spread * doublings);
-  if (table.metric() != Metric::ip) return {times, error, 0.0f, 0, kMostForEf * ef};
+  if (table.metric() != Metric::ip) return {times, error, 0, kMostForEf * ef, 0.0f};
   const float origin = -length * query_length;
   if (length == 0 || !std::isfinite(origin)) {
-    return {1.0f, length == 0 ? spread * doublings + error : error, 0.0f, ef, kMostForEf * ef};
+    return {1.0f, length == 0 ? spread * doublings + error : error, ef, kMostForEf * ef, 0.0f};
   }
-  return {times, error * (query_length / length), origin, 0, kMostForEf * ef};
+  return {times, error * (query_length / length), 0, kMostForEf * ef, origin};
 }
 
 float HnswState::common_length(std::span<const Slot> nodes, int threads) const {
