@@ -191,8 +191,8 @@ std::unique_ptr<HnswState> build_state(const HnswParams& params, const RowSource
   if (state->neighbour_codes) {
     state->learn_neighbours(nodes);
     state->encode_neighbours(nodes, threads, publish);
-    state->length = state->common_length(nodes, threads);
-    state->spread = state->measure_spread(space, nodes, state->length);
+    state->measure_lengths(nodes, threads);
+    state->spread = state->measure_spread(space, nodes, state->one_length);
     state->graph.track_changes();
   }
   table.forget_vectors();

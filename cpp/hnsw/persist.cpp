@@ -31,7 +31,9 @@ void HnswIndex::append_sections(SectionList& sections) const {
   sections.add("graph.base", ElementType::u32, {n, state.graph.stride()}, state.graph.base().bytes());
   if (state.neighbour_codes) {
     sections.add_copy("graph.spread", ElementType::f32, std::vector<float>{state.spread});
-    if (state.length > 0) sections.add_copy("graph.length", ElementType::f32, std::vector<float>{state.length});
+    if (state.length > 0) {
+      sections.add_copy("graph.length", ElementType::f32, std::vector<float>{state.length, float(state.one_length)});
+    }
     sections.add_copy("graph.mean", ElementType::f32, state.neighbour_codes->params());
   }
   sections.add("graph.at", ElementType::u32, {n}, state.graph.at().bytes());
@@ -132,13 +134,13 @@ void HnswIndex::restore(const std::shared_ptr<const Container>& file, Slot entry
       throw CorruptError("the spread of distances is not a number");
     }
     state.spread = spread[0];
-    // Files from before it was known have a spread in the unit of products.
     if (metric_ == Metric::ip && file->find("graph.length") != nullptr) {
       const auto length = storage::read_vector<float>(*file, "graph.length", ElementType::f32);
-      if (length.size() != 1 || !(length[0] > 0) || !std::isfinite(length[0])) {
+      if (length.size() != 2 || !(length[0] > 0) || !std::isfinite(length[0]) || (length[1] != 0 && length[1] != 1)) {
         throw CorruptError("the length of the vectors is not a number");
       }
       state.length = length[0];
+      state.one_length = length[1] == 1;
     }
     // Files from before it was learnt have codes relative to 0.
     if (file->find("graph.mean") != nullptr &&

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <numeric>
 #include <utility>
 
 #include "core/parallel.h"
@@ -11,8 +12,11 @@
 namespace annlib {
 namespace {
 
-// Lengths count as the same that differ by rounding, to half precision or by code.
-constexpr float kSameLength = 0.01f;
+// But for rounding, to half precision or by code.
+bool same_length(double a, double b) {
+  constexpr double kSame = 0.01;
+  return std::fabs(a - b) <= kSame * b;
+}
 
 }  // namespace
 
@@ -42,15 +46,18 @@ Reach HnswState::reach(std::size_t k, std::size_t ef, float query_length) const 
       codes && !codes_alone ? codes->error() : 0.0f;  // by which the k-th distance may well be too small
   const float times = std::exp2(spread * doublings);
   if (table.metric() != Metric::ip) return {times, error, 0, kMostForEf * ef, 0.0f};
-  const float origin = -length * query_length;
-  if (length == 0 || !std::isfinite(origin)) {
-    return {1.0f, length == 0 ? spread * doublings + error : error, ef, kMostForEf * ef, 0.0f};
-  }
-  return {times, error * (query_length / length), 0, kMostForEf * ef, origin};
+  // Products, and what they differ by, are proportional to the query's length.
+  const float scaled = length > 0 ? query_length / length : 1.0f, origin = -length * query_length;
+  const bool finite = std::isfinite(scaled) && std::isfinite(origin);
+  if (one_length && finite) return {times, error * scaled, 0, kMostForEf * ef, origin};
+  const float beyond = (one_length ? 0.0f : spread * doublings) + error;
+  return {1.0f, finite ? beyond * scaled : beyond, ef, kMostForEf * ef, 0.0f};
 }
 
-float HnswState::common_length(std::span<const Slot> nodes, int threads) const {
-  if (table.metric() != Metric::ip || nodes.empty()) return 0.0f;
+void HnswState::measure_lengths(std::span<const Slot> nodes, int threads) {
+  length = 0.0f;
+  one_length = false;
+  if (table.metric() != Metric::ip || nodes.empty()) return;
   std::vector<float> lengths(nodes.size());
   parallel_for(nodes.size(), 1024, threads, [&](std::size_t begin, std::size_t end, int) {
     std::vector<float> row(table.dim());
@@ -59,18 +66,20 @@ float HnswState::common_length(std::span<const Slot> nodes, int threads) const {
       lengths[i] = std::sqrt(simd::kernels().norm2(row.data(), row.size()));
     }
   });
-  const auto [least, most] = std::minmax_element(lengths.begin(), lengths.end());
-  return std::isfinite(*most) && *least >= *most * (1 - kSameLength) ? *most : 0.0f;
+  const double mean = std::accumulate(lengths.begin(), lengths.end(), 0.0) / static_cast<double>(lengths.size());
+  if (!(mean > 0) || !std::isfinite(static_cast<float>(mean))) return;
+  length = static_cast<float>(mean);
+  one_length = std::all_of(lengths.begin(), lengths.end(), [&](float own) { return same_length(own, length); });
 }
 
-bool HnswState::of_common_length(RowView row) const {
-  const double own = std::sqrt(sum_of_squares(row.data, row.dtype, table.dim()));
-  return std::fabs(own - static_cast<double>(length)) <= static_cast<double>(kSameLength * length);
+bool HnswState::of_one_length(RowView row) const {
+  return same_length(std::sqrt(sum_of_squares(row.data, row.dtype, table.dim())), length);
 }
 
-float HnswState::measure_spread(const Space& space, std::span<const Slot> nodes, float length) const {
+float HnswState::measure_spread(const Space& space, std::span<const Slot> nodes, bool one_length) const {
   constexpr std::size_t kSample = 128, kNear = 10, kDoublings = 3, kFar = kNear << kDoublings;
-  const bool differences = table.metric() == Metric::ip && length == 0;
+  const bool differences = table.metric() == Metric::ip && !one_length;
+  const double least = one_length ? -static_cast<double>(length) * length : 0.0;
   Scratch s;
   double sum = 0;
   std::size_t n = 0;
@@ -83,7 +92,6 @@ float HnswState::measure_spread(const Space& space, std::span<const Slot> nodes,
     enter(scan, graph.approach(scan, 0, s), AcceptAll{}, s);
     beam_search(graph.layer(0), scan, s);
     if (s.pool.size() < kFar) continue;
-    const double least = -static_cast<double>(length) * length;
     const double near = s.pool[kNear - 1].distance() - least, far = s.pool[kFar - 1].distance() - least;
     if (!differences && !(near > 0)) continue;
     sum += differences ? far - near : std::log2(far / near);

@@ -57,10 +57,11 @@ struct HnswState {
   /// By them, for any effort.
   std::size_t lists_for(std::size_t ef) const;
   /// By how much distances grow when their rank doubles: as the logarithm to base 2; under ip above the least that
-  /// there can be, where all rows are of one length, else in their own unit.
+  /// there can be, where all rows are of one length, else in their own unit, for queries of the rows' length.
   float spread = 0.0f;
-  /// Under ip of all rows, if it is the same for all, as it is of many embeddings; else 0.
+  /// Under ip: the mean length of rows, 0 where it is not known; and whether all have it, as many embeddings do.
   float length = 0.0f;
+  bool one_length = false;
   /// Of walks and scans of what this state holds; measured by the first search that has a choice, so by a reader.
   mutable std::once_flag costs_measured;
   mutable PlanCosts costs;
@@ -95,12 +96,12 @@ struct HnswState {
   /// nearest need not get ever nearer, so ef nodes are expanded at least; but rows of one length have an order by their
   /// angles, as under cosine. `query_length` counts under ip alone.
   Reach reach(std::size_t k, std::size_t ef, float query_length) const;
-  /// What `length` is for `nodes`.
-  float common_length(std::span<const Slot> nodes, int threads) const;
-  /// Whether a row leaves `length` what it is.
-  bool of_common_length(RowView row) const;
-  /// What `spread` is for rows of this `length`, from what a sample of `nodes` finds around itself.
-  float measure_spread(const Space& space, std::span<const Slot> nodes, float length) const;
+  /// Sets `length` and `one_length` by those of `nodes`.
+  void measure_lengths(std::span<const Slot> nodes, int threads);
+  /// Whether a row is as long as all others.
+  bool of_one_length(RowView row) const;
+  /// What `spread` is, from what a sample of `nodes` finds around itself.
+  float measure_spread(const Space& space, std::span<const Slot> nodes, bool one_length) const;
   void grow_to_table();
   /// Codes of all rows, of what these are now, by a codec that learns it anew from `slots`; nullptr for vectors so long
   /// that distances of codes are not finite.

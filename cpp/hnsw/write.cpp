@@ -167,13 +167,13 @@ void HnswIndex::widen_rows(int threads) {
 // Where rows are no longer of one length, walks go by differences of products from now on.
 void HnswIndex::follow_lengths(const VectorBlock& vectors) {
   HnswState& state = *state_;
-  if (state.length == 0) return;
+  if (!state.one_length) return;
   std::size_t i = 0;
-  while (i < vectors.count && state.of_common_length({vectors.row(i), vectors.dtype})) ++i;
+  while (i < vectors.count && state.of_one_length({vectors.row(i), vectors.dtype})) ++i;
   if (i == vectors.count) return;
-  const float spread = state.measure_spread(state.links(), living_nodes(), 0.0f);
+  const float spread = state.measure_spread(state.links(), living_nodes(), false);
   std::lock_guard writing(lock_);
-  state.length = 0.0f;
+  state.one_length = false;
   state.spread = spread;
 }
 
