@@ -192,3 +192,19 @@ def test_what_lies_apart_from_the_query_is_found(
         found = index.search(query, 10, recall=0.95, filter=F.label != int(label), plan="walk")
         reached.append(recall(found.distances[None], nearest(train[passing], query[None], "l2", 10)[1]))
     assert np.mean(reached) >= 0.75
+
+
+@pytest.mark.parametrize("on_disk", [False, True])
+def test_how_long_a_query_is_does_not_matter_to_products(tmp_path: Path, on_disk: bool) -> None:
+    """Their order is the same, and so is what is looked at."""
+    rows, _ = clustered(8100, 24, 80)
+    rows *= np.random.default_rng(0).uniform(2, 6, (len(rows), 1)).astype(np.float32)
+    train, queries = rows[:8000], rows[8000:]
+    index = SPANNIndex.build(tmp_path / "x" if on_disk else None, train, metric="ip")
+    # Codes on disk are relative to the mean of all vectors: of much shorter queries they tell little.
+    scales = (1.0, 2.0**-2, 2.0**6) if on_disk else (1.0, 2.0**-7, 2.0**6)
+    found = {scale: index.search(np.float32(scale) * queries, 10, nprobe=4) for scale in scales}
+    for scale, other in found.items():
+        assert other.stats["hops"] == pytest.approx(found[1.0].stats["hops"], rel=0.01), scale
+        assert np.mean(other.ids == found[1.0].ids) > 0.97
+        np.testing.assert_allclose(other.distances, np.float32(scale) * found[1.0].distances, rtol=0.05)

@@ -146,7 +146,7 @@ void learn(const Build& b) {
       const float kth = all.empty() ? 0.0f : all[std::min(kNeighbours, all.size()) - 1].distance();
       for (std::size_t r = 0; r < Postings::kReaches; ++r) {
         const float distance = s.found[std::min(std::size_t{1} << r, s.found.size()) - 1].distance();
-        reaches[i][r] = finite(product ? distance - kth : kth > 0 ? distance / kth : 1.0f);
+        reaches[i][r] = finite(product ? (distance - kth) / length : kth > 0 ? distance / kth : 1.0f);
       }
     }
   });

@@ -105,7 +105,7 @@ std::size_t Probe::bytes(const ProbeView& view, std::size_t wanted) {
 float Probe::kth() const { return nearest_.full() ? std::min(nearest_.bound().distance(), radius_) : radius_; }
 
 bool Probe::beyond(Candidate list) const {
-  return product() ? list.distance() > kth() + reach_ : list.distance() > kth() * reach_;
+  return product() ? list.distance() > kth() + reach_ * length_ : list.distance() > kth() * reach_;
 }
 
 float Probe::margin_of(float width, float distance) const {

@@ -40,7 +40,8 @@ struct Postings final : FilterLists {
   std::uint32_t list_size, replicas;
   std::uint64_t seed;
   std::size_t clustered = 0;  ///< rows when the lists were made
-  /// reach[i]: by how much the 2^i-th nearest centroid is farther than the tenth nearest vector, for a typical query.
+  /// reach[i]: by how much the 2^i-th nearest centroid is farther than the tenth nearest vector, for a typical query;
+  /// under ip one of length 1.
   std::vector<float> reach;
   Spread spread;  ///< not under ip
   /// Typical error of an estimate, in widths of its list times the length of what the query differs in.

@@ -83,7 +83,7 @@ void Postings::learn(std::span<const Slot> slots, int threads) {
       const float kth = s.nearest.sorted().empty() ? 0.0f : s.nearest.sorted().back().distance();
       for (std::size_t r = 0; r < kReaches; ++r) {
         const float distance = s.found[std::min(std::size_t{1} << r, s.found.size()) - 1].distance();
-        reaches[i][r] = finite(product ? distance - kth : kth > 0 ? distance / kth : 1.0f);
+        reaches[i][r] = finite(product ? (distance - kth) / length : kth > 0 ? distance / kth : 1.0f);
       }
       if (count > 0) errors[i] = sum / count;
     }

@@ -97,7 +97,7 @@ bool Postings::probe(const QueryView& query, const ProbeRequest& request, Scratc
       rank(exact, k, s);
       return rest.share(kth() / part) <= static_cast<double>(enough);
     }
-    return product ? distance > kth() + limit : distance > kth() * limit;
+    return product ? distance > kth() + limit * length : distance > kth() * limit;
   };
   while (at < most) {
     asked = std::min(most, asked == 0 ? wanted + kSpareLists : kMoreLists * asked);
