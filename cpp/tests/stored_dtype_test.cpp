@@ -152,7 +152,8 @@ TEST(a_file_says_of_which_type_its_rows_are) {
   add(index, vectors, ids_from(0, 50));
   for (const int type : {0, 1, 4, 77, 255}) {
     auto bytes = bytes_of(index);
-    for (const auto& section : storage::Container::from_bytes(bytes)->sections()) {
+    const auto container = storage::Container::from_bytes(bytes);
+    for (const auto& section : container->sections()) {
       if (section.name == "table.dtype") bytes[section.offset] = static_cast<std::byte>(type);
     }
     storage::testing::reseal(bytes);
