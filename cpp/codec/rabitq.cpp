@@ -261,14 +261,16 @@ bool RabitqCodec::decode(const std::byte* code, float* vector) const {
 
 void RabitqCodec::prepare(const float* vector, QueryBuffer& buffer, Scan& scan) const {
   const simd::Kernels& k = simd::kernels();
-  // The parts, then floats, then their bytes: at most four planes, and the widest twice.
+  // The parts, then floats, then the parts' elements twice: at most four planes, and the widest in two parts.
   const std::size_t padded = axes_.padded();
-  auto* memory =
-      buffer.need<std::byte>(sizeof(simd::Parts) + (2 * padded + dim_) * sizeof(float) + simd::Parts::kMost * padded);
+  const std::size_t elements = simd::Parts::kMost * padded, words = simd::column_words(elements);
+  auto* memory = buffer.need<std::byte>(sizeof(simd::Parts) + (2 * padded + dim_) * sizeof(float) +
+                                        words * sizeof(std::int32_t) + elements);
   auto* parts = new (memory) simd::Parts;
   auto* coordinates = reinterpret_cast<float*>(memory + sizeof(simd::Parts));
   float *weights = coordinates + padded, *residual = weights + padded;
-  auto* bytes = reinterpret_cast<std::int8_t*>(residual + dim_);
+  auto* columns = reinterpret_cast<std::int32_t*>(residual + dim_);
+  auto* bytes = reinterpret_cast<std::int8_t*>(columns + words);
   for (std::uint32_t d = 0; d < dim_; ++d) residual[d] = vector[d] - centroid_[d];
   axes_.apply(residual, coordinates);
 
@@ -294,6 +296,7 @@ void RabitqCodec::prepare(const float* vector, QueryBuffer& buffer, Scan& scan) 
     }
   }
 
+  simd::arrange_columns(*parts, row_bytes_, columns);
   const bool l2 = metric_ == Metric::l2;
   const float norm2 = k.norm2(residual, dim_);
   if (l2) {

@@ -20,16 +20,12 @@ constexpr std::size_t kMost = 4;
 // Where so many items pass for every list, something passes in nearly all lists.
 constexpr std::size_t kPassingEach = 16;
 
+// What is seen of a list lies on so many pages, for an estimate of what they take.
+constexpr std::size_t kPagesOfList = 64;
+
 // Codes wrong by more than so many times their typical error are given up: the more lists are read, the fewer, for
 // either alone would come to nothing.
 float errors_allowed(std::size_t lists) { return 0.9f + 0.3f * std::log2(static_cast<float>(lists)); }
-
-// How many items a query looks at, roughly: of the lists, those near enough, or in memory all.
-std::size_t seen(const State& state, std::size_t wanted) {
-  constexpr std::size_t kNear = 512;
-  if (state.resident == nullptr) return kNear;
-  return std::min(state.on_disk, wanted * state.resident->lists().mean_size());
-}
 
 simd::Rows no_rows(std::uint32_t dim) {
   simd::Rows rows;
@@ -38,36 +34,6 @@ simd::Rows no_rows(std::uint32_t dim) {
 }
 
 }  // namespace
-
-Probe::Seen::Seen(std::size_t expected)
-    : places_(std::bit_ceil(2 * expected + 2), kNoSlot), shift_(32 - std::countr_zero(places_.size())) {}
-
-bool Probe::Seen::insert(Slot slot) {
-  if (2 * ++count_ > places_.size()) grow();
-  Slot& place = find(slot);
-  if (place == slot) {
-    --count_;
-    return false;
-  }
-  place = slot;
-  return true;
-}
-
-Slot& Probe::Seen::find(Slot slot) {
-  constexpr std::uint32_t kGolden = 0x9E3779B9u;
-  std::size_t i = slot * kGolden >> shift_;
-  while (places_[i] != kNoSlot && places_[i] != slot) i = (i + 1) & (places_.size() - 1);
-  return places_[i];
-}
-
-void Probe::Seen::grow() {
-  std::vector<Slot> old(2 * places_.size(), kNoSlot);
-  old.swap(places_);
-  --shift_;
-  for (Slot slot : old) {
-    if (slot != kNoSlot) find(slot) = slot;
-  }
-}
 
 Probe::Probe(const ProbeView& view, const QueryView& query, std::size_t k, std::size_t wanted, float radius, Scratch& s)
     : view_(view),
@@ -84,7 +50,7 @@ Probe::Probe(const ProbeView& view, const QueryView& query, std::size_t k, std::
       rest_(ball_ ? ExpectedRest(view.state.spread.dims, k, view.table.live()) : ExpectedRest(view.state.spread.dims)),
       elsewhere_((view.passing != nullptr || ball_) && !view.state.spread.rests.empty()),
       count_(view.state.centroids.count()),
-      seen_(seen(view.state, wanted)) {
+      seen_(view.table.slots()) {
   lists().codes().load(query.data, query.dtype, vector_);
   tables_ = lists().codes().prepare(vector_, tables_buffer_);
   by_code_ = view.codes.none() ? exact_ : view.codes.prepare(view.form, query, vector_, code_);
@@ -99,7 +65,7 @@ Probe::Probe(const ProbeView& view, const QueryView& query, std::size_t k, std::
 }
 
 std::size_t Probe::bytes(const ProbeView& view, std::size_t wanted) {
-  return 4 * seen(view.state, wanted) * sizeof(Slot) + 8 * view.form.dim * sizeof(float);
+  return Seen::bytes(view.table.slots(), kPagesOfList * wanted) + 8 * view.form.dim * sizeof(float);
 }
 
 float Probe::kth() const { return nearest_.full() ? std::min(nearest_.bound().distance(), radius_) : radius_; }
@@ -221,12 +187,14 @@ std::size_t Probe::scan_resident(Candidate list) {
   s_.need(size);
   Slot* slots = s_.slots.data();
   resident.lists().unpack(list.slot(), slots);
-  std::size_t passed = 0;
-  if (elsewhere_) {
-    passed = static_cast<std::size_t>(std::count_if(slots, slots + size, [&](Slot slot) { return passes(slot); }));
+  std::size_t passed = 0, count = 0;
+  for (std::size_t i = 0; i < size; ++i) {
+    const Slot slot = slots[i];
+    if (!passes(slot)) continue;
+    ++passed;
+    slots[count] = slot;
+    count += accepts(slot);  // which is as likely as not, and so no branch
   }
-  const auto count =
-      static_cast<std::size_t>(std::remove_if(slots, slots + size, [&](Slot slot) { return !accepts(slot); }) - slots);
   score_rows(resident.rows(), slots, count);
   ++cost.cache_hits;
   const float bound = kth() + row_margin_;

@@ -1,6 +1,8 @@
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <span>
 #include <vector>
@@ -54,21 +56,34 @@ class Probe {
   SearchCost cost;  ///< what is read is counted by who reads it
 
  private:
-  /// Slots that a query has seen: few, of many.
+  /// Slots that a query has seen, few of many: pages of bits, of which those are there that have any. Lists are of
+  /// slots that lie together.
   class Seen {
    public:
-    /// Grows when it has more than so many.
-    explicit Seen(std::size_t expected);
+    static constexpr std::size_t kPageWords = 16, kPageSlots = 64 * kPageWords;
+
+    explicit Seen(std::size_t slots) : pages_(slots / kPageSlots + 1, 0), words_(kPageWords) {}
+    /// What it takes with so many pages.
+    static std::size_t bytes(std::size_t slots, std::size_t pages) {
+      const std::size_t most = slots / kPageSlots + 1;
+      return most * sizeof(std::uint32_t) + std::min(pages, most) * kPageWords * sizeof(std::uint64_t);
+    }
     /// True the first time.
-    bool insert(Slot slot);
+    bool insert(Slot slot) {
+      std::uint32_t& page = pages_[slot / kPageSlots];
+      if (page == 0) {
+        page = static_cast<std::uint32_t>(words_.size());
+        words_.resize(words_.size() + kPageWords);
+      }
+      std::uint64_t& word = words_[page + slot % kPageSlots / 64];
+      const std::uint64_t bit = std::uint64_t{1} << slot % 64, before = word & bit;
+      word |= bit;
+      return before == 0;
+    }
 
    private:
-    Slot& find(Slot slot);
-    void grow();
-
-    std::vector<Slot> places_;  ///< a power of two of them
-    int shift_;                 ///< of a hash, to what that has bits
-    std::size_t count_ = 0;
+    std::vector<std::uint32_t> pages_;  ///< where in `words_` each begins, 0 where it is not there
+    std::vector<std::uint64_t> words_;
   };
   struct Waiting {
     float distance, margin;

@@ -130,6 +130,19 @@ struct PackedTerm {
   }
 };
 
+#include "simd/avx512_columns.inl.h"
+
+struct Columns : WideColumns {
+  template <unsigned bits>
+  static Vec add(Vec acc, Vec words, const std::int32_t* query) {
+    if constexpr (bits == 8) return _mm512_dpbusd_epi32(acc, words, _mm512_set1_epi32(*query));
+    for (unsigned f = 0; f < 8 / bits; ++f) {
+      acc = _mm512_dpbusd_epi32(acc, field<bits>(words, f * bits), _mm512_set1_epi32(query[f]));
+    }
+    return acc;
+  }
+};
+
 #include "simd/kernels.inl.h"
 
 }  // namespace

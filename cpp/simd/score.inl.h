@@ -115,27 +115,6 @@ __attribute__((always_inline)) inline float row_value(const typename Term::Q* q,
   return value[0];
 }
 
-/// Parts of a row, each by the Term of its width. No Term itself.
-struct PartsTerm {
-  using Q = Parts;
-  using X = std::uint8_t;
-};
-
-template <>
-inline void row_values<PartsTerm, 1>(const Parts* const (&q)[1], const std::uint8_t* row, std::size_t,
-                                     float (&values)[1]) {
-  float sum = 0.0f;
-  for (const Part* p = q[0]->part; p < q[0]->part + q[0]->count; ++p) {
-    const std::uint8_t* x = row + p->offset;
-    const float value = p->bits == 8 ? row_value<IntegerTerm<Op::dot, std::int8_t, std::uint8_t>>(p->query, x, p->bytes)
-                        : p->bits == 4 ? row_value<PackedTerm<4>>(p->query, x, p->bytes)
-                        : p->bits == 2 ? row_value<PackedTerm<2>>(p->query, x, p->bytes)
-                                       : row_value<PackedTerm<1>>(p->query, x, p->bytes);
-    sum += p->scale * value;
-  }
-  values[0] = sum;
-}
-
 template <Tail tail>
 __attribute__((always_inline)) inline float score_of(float v, const Query& query, const Rows& rows, std::size_t index) {
   const std::byte* stored = rows.tails + index * rows.tail_stride;
@@ -208,8 +187,6 @@ void score_ids(const Query& query, const Rows& rows, const std::uint32_t* ids, s
 /// How many queries are scored together: as many as have room for their accumulators in the registers.
 template <class Term>
 constexpr std::size_t kTileOf = Term::exact ? 2 * kTile : kTile;
-template <>
-constexpr std::size_t kTileOf<PartsTerm> = 1;
 
 template <class Term, Tail tail>
 void score_block(const Query* queries, std::size_t count, const Rows& rows, const std::uint32_t* ids, std::size_t n,
@@ -234,24 +211,30 @@ void score_range(const Query& query, const Rows& rows_ref, std::size_t first, st
   }
 }
 
+#include "simd/parts.inl.h"
+
 template <class Term, Tail tail>
-Scorer scorer_of() {
-  return {score_ids<Term, tail>, score_range<Term, tail>, score_block<Term, tail>};
-}
+struct ScorerOf {
+  static constexpr Scorer scorer{score_ids<Term, tail>, score_range<Term, tail>, score_block<Term, tail>};
+};
+template <Tail tail>
+struct ScorerOf<PartsTerm, tail> {
+  static constexpr Scorer scorer{score_parts_ids<tail>, score_parts_range<tail>, score_parts_block<tail>};
+};
 
 template <class Term>
 Scorer scorer_of(Tail tail) {
   switch (tail) {
     case Tail::none:
-      return scorer_of<Term, Tail::none>();
+      return ScorerOf<Term, Tail::none>::scorer;
     case Tail::times:
-      return scorer_of<Term, Tail::times>();
+      return ScorerOf<Term, Tail::times>::scorer;
     case Tail::plus:
-      return scorer_of<Term, Tail::plus>();
+      return ScorerOf<Term, Tail::plus>::scorer;
     case Tail::affine:
-      return scorer_of<Term, Tail::affine>();
+      return ScorerOf<Term, Tail::affine>::scorer;
     case Tail::halves:
-      return scorer_of<Term, Tail::halves>();
+      return ScorerOf<Term, Tail::halves>::scorer;
   }
   return {};
 }

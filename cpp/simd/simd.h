@@ -27,6 +27,9 @@ struct Part {
   const std::int8_t* query = nullptr;
   std::uint32_t offset = 0, bytes = 0, bits = 8;
   float scale = 0.0f;
+  // from arrange_columns():
+  const std::int32_t* columns = nullptr;
+  std::uint32_t first_column = 0, last_column = 0;
 };
 
 /// Summed in their order. Parts may lie over each other in the row.
@@ -34,7 +37,26 @@ struct Parts {
   static constexpr std::size_t kMost = 5;
   Part part[kMost];
   std::uint32_t count = 0;
+  bool in_columns = false;  ///< kernels may score many rows at once
 };
+
+/// Rows of so many bytes as columns of four bytes each, for kernels that score many rows at once: those of 16 bytes
+/// after 16, of which the last begin before the end of those before them where the row is no multiple of 16.
+constexpr std::size_t kColumnsAtOnce = 4, kColumnBytes = 4 * kColumnsAtOnce;
+constexpr std::size_t column_count(std::size_t row_bytes) {
+  return (row_bytes + kColumnBytes - 1) / kColumnBytes * kColumnsAtOnce;
+}
+/// Where a column lies in a row.
+constexpr std::size_t column_byte(std::size_t column, std::size_t row_bytes) {
+  const std::size_t first = column / kColumnsAtOnce * kColumnBytes, last = row_bytes - kColumnBytes;
+  return (first < last ? first : last) + 4 * (column % kColumnsAtOnce);
+}
+/// Lays out the elements of the parts of a query for rows of so many bytes, none fewer than kColumnBytes, in `memory`
+/// that has room for column_words(): of each column and field four elements, those of bytes that the column does not
+/// have to itself being 0. Nothing, for rows so short or so long that their sums are not exact.
+void arrange_columns(Parts& parts, std::size_t row_bytes, std::int32_t* memory);
+/// At most, for parts of so many elements in all.
+constexpr std::size_t column_words(std::size_t elements) { return elements / 4 + Parts::kMost * 8 * 6; }
 
 /// How the floats t, stored behind each row's elements, enter the result; halves is affine with t in half precision:
 ///   none:  a + b * v      times: a + b * (v * t)      plus: a + b * v + t
