@@ -99,7 +99,8 @@ class SPANNIndex(Calibrated):
         source : array, path of a file, pyarrow Table, or iterator of blocks
             See `sources.open_source`. For a directory it is read once, block by block.
         list_size, replicas : int, optional
-            Default: 128 and 2 in memory; 64 and 4 in a directory, where it is worth more to read few lists.
+            Default: 128 and 2 in memory; in a directory 64 and 4, or 256 and 2 below 256 dimensions: as many lists as
+            leave room for a code of every vector in a tenth of the vectors' bytes as float32.
         codec : str
             What a directory's lists hold to say which vectors are to be read: codes of "rabitq:2" to "rabitq:8"
             ("auto": 2 to 4 bits, fewer for more dimensions), "int8", "int4" or "float16"; one bit a dimension as in
@@ -127,8 +128,8 @@ class SPANNIndex(Calibrated):
                 ids,
                 attributes,
                 metric=metric,
-                list_size=64 if list_size is None else list_size,
-                replicas=4 if replicas is None else replicas,
+                list_size=list_size,
+                replicas=replicas,
                 codec=codec,
                 dtype=dtype,
                 seed=seed,

@@ -29,6 +29,8 @@ from .spann import SPANNIndex
 _log = logging.getLogger(__name__)
 
 _BLOCK_BYTES = 32 << 20
+#: Dimensions from which vectors are so long that centroids of small lists, and more replicas, are little beside them.
+_MANY_DIMS = 256
 #: A merge that failed (a full disk, say) is tried again after so many seconds.
 _RETRY = 10.0
 #: What a build does behind reading the source, as the core names it.
@@ -163,8 +165,8 @@ def build(
     attributes: Attributes | None,
     *,
     metric: str,
-    list_size: int,
-    replicas: int,
+    list_size: int | None,
+    replicas: int | None,
     codec: str,
     dtype: DTypeLike | None,
     seed: int,
@@ -175,6 +177,7 @@ def build(
     """Make a directory of a source's vectors; see `SPANNIndex.build`."""
     opened = open_source(source)
     element = opened.dtype.name if dtype is None else dtype_name(dtype)
+    default_lists = (256, 2) if opened.dim < _MANY_DIMS else (64, 4)
     budget = as_bytes(memory_budget, "memory_budget")
     keys, strings = (None, None) if ids is None else _keys_of(ids)
     if keys is not None and opened.count is not None and len(keys) != opened.count:
@@ -186,8 +189,8 @@ def build(
         opened.dim,
         element,
         metric_name(metric),
-        as_count(list_size, "list_size"),
-        as_count(replicas, "replicas"),
+        as_count(default_lists[0] if list_size is None else list_size, "list_size"),
+        as_count(default_lists[1] if replicas is None else replicas, "replicas"),
         codec,
         as_seed(seed),
         budget,

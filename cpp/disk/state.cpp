@@ -16,9 +16,9 @@ constexpr std::size_t kWriteBytes = std::size_t{4} << 20;
 
 std::string codec_for(const std::string& asked, std::uint32_t dim) {
   if (asked != "auto" && asked != "rabitq") return choose_codec(asked, DType::f32, dim).name;
-  // With fewer bits more vectors have to be read, with more bits longer lists: a code of about so many bytes is even.
-  constexpr std::uint32_t kEven = 96;
-  return "rabitq:" + std::to_string(std::clamp(8 * kEven / dim, 2u, 4u));
+  // The fewest that tell which few vectors are to be read: a tenth of the vectors' bytes is to have room for the codes.
+  constexpr std::uint32_t kBits = 256;
+  return "rabitq:" + std::to_string(std::clamp((kBits + dim - 1) / dim, 2u, 4u));
 }
 
 ItemCodes::ItemCodes(const Params& params) : lists_(params.lists), raw_(params.codec == "float32") {
