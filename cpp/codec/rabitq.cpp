@@ -19,6 +19,9 @@ constexpr int kFirstTwentieth = 12, kLastTwentieth = 25;
 // Of a vector's length: errors that are not worth learning anew for.
 constexpr double kRoundingError = 0.01;
 
+// Of the ratio of a query's length to the mean's: divided by less, products would be rounded for nothing.
+constexpr double kLeastLean = 0x1p-10;
+
 // Half's limit.
 constexpr double kMostHalf = 65504.0;
 
@@ -259,6 +262,14 @@ bool RabitqCodec::decode(const std::byte* code, float* vector) const {
   return std::isfinite(tail[0]) && std::isfinite(tail[1]) && simd::kernels().first_nonfinite(vector, dim_) == dim_;
 }
 
+float RabitqCodec::lean_of(const float* vector) const {
+  const double center2 = product(centroid_.data(), centroid_.data(), dim_);
+  const double best = product(vector, centroid_.data(), dim_) / center2;
+  const double least = kLeastLean * std::sqrt(product(vector, vector, dim_) / center2);
+  const auto lean = static_cast<float>(std::fabs(best) < least ? least : best);
+  return std::isfinite(lean) && std::isfinite(1.0f / lean) ? lean : 1.0f;
+}
+
 void RabitqCodec::prepare(const float* vector, QueryBuffer& buffer, Scan& scan) const {
   const simd::Kernels& k = simd::kernels();
   // The parts, then floats, then the parts' elements twice: at most four planes, and the widest in two parts.
@@ -271,7 +282,9 @@ void RabitqCodec::prepare(const float* vector, QueryBuffer& buffer, Scan& scan) 
   float *weights = coordinates + padded, *residual = weights + padded;
   auto* columns = reinterpret_cast<std::int32_t*>(residual + dim_);
   auto* bytes = reinterpret_cast<std::int8_t*>(columns + words);
-  for (std::uint32_t d = 0; d < dim_; ++d) residual[d] = vector[d] - centroid_[d];
+  const bool l2 = metric_ == Metric::l2;
+  const float lean = l2 ? 1.0f : lean_of(vector);
+  for (std::uint32_t d = 0; d < dim_; ++d) residual[d] = vector[d] - lean * centroid_[d];
   axes_.apply(residual, coordinates);
 
   // What the code stands for is a sum over planes of 2^shift s_i (field - middle).
@@ -297,7 +310,6 @@ void RabitqCodec::prepare(const float* vector, QueryBuffer& buffer, Scan& scan) 
   }
 
   simd::arrange_columns(*parts, row_bytes_, columns);
-  const bool l2 = metric_ == Metric::l2;
   const float norm2 = k.norm2(residual, dim_);
   if (l2) {
     scan.query.a = norm2;
@@ -309,9 +321,10 @@ void RabitqCodec::prepare(const float* vector, QueryBuffer& buffer, Scan& scan) 
     k.scorer(simd::Op::dot, simd::Pair::f32_f32, simd::Tail::none).range(query, centroid, 0, 1, &scan.query.a);
   }
   scan.query.data = parts;
-  scan.query.b = 1.0f;
-  scan.query.c = static_cast<float>(constant / unit_);
-  scan.query.d = unit_;
+  // The lean multiplies the first half of the tail alone.
+  scan.query.b = 1.0f / lean;
+  scan.query.c = static_cast<float>(constant / unit_) / lean;
+  scan.query.d = unit_ * lean;
   scan.rows.dim = row_bytes_;
   scan.scorer = k.scorer(simd::Op::dot, simd::Pair::parts, halves() ? simd::Tail::halves : simd::Tail::affine);
   scan.margin = static_cast<float>((l2 ? 2.0 : 1.0) * bound(coordinates, norm2, rounding2));

@@ -18,11 +18,12 @@ namespace annlib {
 /// without bits left out, r = P(o - c) becomes x, x_i = s_i (u_i - h_i), u_i in 0 ... 2^b_i - 1 and h_i = (2^b_i - 1) /
 /// 2, where the steps s_i and bits b_i belong to the codec and u is chosen so that x points along r as nearly as it
 /// can. Then
-///   <q - c, o - c> ~ f <x, q'>,    f = |r|^2 / <x, r>,    q' = P(q - c)
-///   l2:      |q - o|^2 = |q - c|^2 + |o - c|^2 - 2 <q - c, o - c>
-///   ip, cos: <q, o>    = <q, c> + <c, o - c> + <q - c, o - c>
-/// which is Tail::affine: two floats with each code, of few bits Tail::halves. The error f x - r is at a right angle to
-/// r, and what is left out is as often above as below zero: without bias over the queries.
+///   <q - tc, o - c> ~ f <x, q'>,    f = |r|^2 / <x, r>,    q' = P(q - tc)
+///   l2:      |q - o|^2 = |q - c|^2 + |o - c|^2 - 2 <q - c, o - c>,    t = 1
+///   ip, cos: <q, o>    = <q, c> + t <c, o - c> + <q - tc, o - c>,     t = <q, c> / |c|^2
+/// where t makes q' as short as can be, and errors in its proportion, however long q is; which is Tail::affine: two
+/// floats with each code, of few bits Tail::halves. The error f x - r is at a right angle to r, and what is left out is
+/// as often above as below zero: without bias over the queries.
 ///
 /// Fields of b_i bits are cut into planes of 8, 4, 2 and 1 bits, as b_i is a sum of those, and each plane of a code is
 /// one integer product with q' in signed bytes, that of 8 bits two: with the bytes and with what their rounding left.
@@ -65,6 +66,8 @@ class RabitqCodec final : public Codec {
   void quantize(const float* vector, Direction& direction) const;
   /// What a code adds to a distance whatever the query.
   double constant(const Direction& direction) const;
+  /// t of a query, not under l2.
+  float lean_of(const float* vector) const;
   /// Of the error of an estimate of <q - c, o - c>.
   double bound(const float* coordinates, double norm2, double rounding2) const;
 

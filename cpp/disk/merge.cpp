@@ -55,6 +55,7 @@ class DiskIndex::Merge {
     next_->spread = base_->spread;
     next_->error = base_->error;
     next_->row_error = base_->row_error;
+    next_->length = base_->length;
     next_->lists_name = base_->lists_name;
     next_->vectors_name = base_->vectors_name;
     next_->lists_file = base_->lists_file;

@@ -55,6 +55,7 @@ Probe::Probe(const ProbeView& view, const QueryView& query, std::size_t k, std::
   tables_ = lists().codes().prepare(vector_, tables_buffer_);
   by_code_ = view.codes.none() ? exact_ : view.codes.prepare(view.form, query, vector_, code_);
   length_ = product() ? std::sqrt(simd::kernels().norm2(vector_, view.form.dim)) : 0.0f;
+  if (product() && view.state.length > 0) row_margin_ *= length_ / view.state.length;
   // Of lists far smaller than the query is long, that is what errors come from.
   rounding_ = tables_.scale * std::sqrt(static_cast<float>(tables_.count) / 12.0f);
   nearest_.reset(k);

@@ -81,6 +81,11 @@ float score_row(const Scan& scan, const RowForm& form, const std::byte* row) {
   return distance;
 }
 
+void State::measure_length() {
+  const float sum = simd::kernels().norm2(fresh.centroids().data(), fresh.centroids().size());
+  length = fresh.count() > 0 && std::isfinite(sum) ? std::sqrt(sum / static_cast<float>(fresh.count())) : 0.0f;
+}
+
 void State::near_lists(Metric metric, const float* row, std::size_t n, Scratch& s,
                        std::vector<NearCentroid>& near) const {
   if (metric != Metric::ip) return centroids.search_squared(fresh, row, n, s, near);

@@ -86,7 +86,8 @@ struct State {
   /// As Postings has it; what estimates are off by, typically, and the longer codes.
   std::vector<float> reach;
   float error = 0, row_error = 0;
-  Spread spread;  ///< not under ip, nor of a directory from before it was learnt
+  float length = 0;  ///< of vectors, about: under ip row_error is that of queries so long
+  Spread spread;     ///< not under ip, nor of a directory from before it was learnt
 
   std::span<std::uint32_t> homes_of(Slot slot) { return {homes.data() + std::size_t{slot} * replicas, replicas}; }
   std::span<const std::uint32_t> homes_of(Slot slot) const {
@@ -94,6 +95,8 @@ struct State {
   }
   /// The n lists nearest to a row by squared distance, whatever the metric: lists are what lies together.
   void near_lists(Metric metric, const float* row, std::size_t n, Scratch& s, std::vector<NearCentroid>& near) const;
+  /// From the centroids, `length`.
+  void measure_length();
   bool is_given_up(std::uint32_t list) const { return std::binary_search(given_up.begin(), given_up.end(), list); }
   std::size_t memory_bytes() const {
     return fresh.memory_bytes() + centroids.memory_bytes() + places.bytes().size() + homes.memory_bytes() +

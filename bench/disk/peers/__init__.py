@@ -13,8 +13,8 @@ _EFFORTS = [10, 16, 24, 32, 48, 64, 96, 128, 192, 256]
 _LISTS = [1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256]
 
 POSTING_LISTS: Sweeps = {
-    "quick": Sweep(grid(list_size=[64]), grid(nprobe=_FEW_LISTS)),
-    "default": Sweep(grid(list_size=[64]), grid(nprobe=_LISTS)),
+    "quick": Sweep([{}], grid(nprobe=_FEW_LISTS)),
+    "default": Sweep([{}], grid(nprobe=_LISTS)),
     "full": Sweep(grid(list_size=[64, 128, 256], replicas=[2, 4]), grid(nprobe=_LISTS)),
 }
 _VAMANA = grid(degree=[64], complexity=[100])

@@ -13,8 +13,17 @@ from ...peers.base import Array
 from .base import DiskPeer
 
 
+# Bytes of an item besides its code, about: its id and sums, its slot in each list, its share of the centroids.
+_ITEM_BYTES = 30
+
+
 class DiskSPANN(DiskPeer):
-    """SPANNIndex; what the memory leaves beside centroids and tables is its cache."""
+    """SPANNIndex; what the memory leaves beside centroids and tables is its cache.
+
+    Codes have as many bits as there is room for, up to 4; more leave no fewer vectors to be read.
+    """
+
+    built_by_memory = True
 
     def build(self, progress: Callable[[int, int], None]) -> None:
         index: Any = annlib.SPANNIndex.build(
@@ -24,9 +33,13 @@ class DiskSPANN(DiskPeer):
             memory_budget=self.build_memory,
             threads=self.threads,
             progress=progress,
-            **self.params,
+            **{"codec": f"rabitq:{self._bits()}", **self.params},
         )
         index.close()
+
+    def _bits(self) -> int:
+        room = self.memory / self.rows.count - _ITEM_BYTES
+        return int(min(max(2, 8 * room // self.rows.dim), 4))
 
     def open(self, threads: int) -> None:
         cache = max(0, self.memory - self._memory_without_cache())
