@@ -180,29 +180,26 @@ void Probe::scan_rows(Candidate list, const std::byte* bytes) {
   }
 }
 
-// An item's row is at hand by its slot, and is scored once only: what was too far away is so all the more later on.
-// Returns how many pass, where that is asked for.
+// An item's row is at hand by its slot. To score it in each of its lists takes less than to know that it was; what was
+// too far away is so all the more later on. Returns how many pass, where that is asked for.
 std::size_t Probe::scan_resident(Candidate list) {
   const ResidentLists& resident = *view_.state.resident;
   const std::size_t size = resident.lists().size(list.slot());
   s_.need(size);
   Slot* slots = s_.slots.data();
   resident.lists().unpack(list.slot(), slots);
-  std::size_t passed = 0, count = 0;
-  for (std::size_t i = 0; i < size; ++i) {
-    const Slot slot = slots[i];
-    if (!passes(slot)) continue;
-    ++passed;
-    slots[count] = slot;
-    count += accepts(slot);  // which is as likely as not, and so no branch
+  std::size_t count = size;
+  if (view_.passing != nullptr) {
+    count = static_cast<std::size_t>(std::remove_if(slots, slots + size, [&](Slot s) { return !passes(s); }) - slots);
   }
   score_rows(resident.rows(), slots, count);
   ++cost.cache_hits;
   const float bound = kth() + row_margin_;
   for (std::size_t i = 0; i < count; ++i) {
-    if (s_.distances[i] <= bound) take(slots[i], s_.distances[i], row_margin_);
+    if (s_.distances[i] <= bound && accepts(slots[i])) take(slots[i], s_.distances[i], row_margin_);
   }
-  return passed;
+  if (view_.passing != nullptr || !elsewhere_) return count;
+  return static_cast<std::size_t>(std::count_if(slots, slots + count, [&](Slot s) { return passes(s); }));
 }
 
 // Into s_.distances: of the rows of these slots or, without any, of the first n.

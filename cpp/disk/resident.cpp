@@ -51,27 +51,37 @@ void PackedSlots::set(std::size_t list, std::span<const Slot> ascending) {
   std::size_t end = packed_.size();
   lists_[list] = {end, ascending.size()};
   postings_ += ascending.size();
-  packed_.resize(end + 5 * ascending.size());
+  packed_.resize(end + 5 * ascending.size());  // a run takes two numbers and has two slots
+  const auto put = [&](std::uint64_t number) {
+    for (; number >= 128; number >>= 7) packed_[end++] = static_cast<std::uint8_t>(number | 128);
+    packed_[end++] = static_cast<std::uint8_t>(number);
+  };
   Slot last = 0;
-  for (Slot slot : ascending) {
-    std::uint32_t difference = slot - std::exchange(last, slot);
-    for (; difference >= 128; difference >>= 7) packed_[end++] = static_cast<std::uint8_t>(difference | 128);
-    packed_[end++] = static_cast<std::uint8_t>(difference);
+  for (std::size_t i = 0, next; i < ascending.size(); i = next) {
+    for (next = i + 1; next < ascending.size() && ascending[next] == ascending[next - 1] + 1;) ++next;
+    put(std::uint64_t{ascending[i] - last} * 2 + (next > i + 1));
+    if (next > i + 1) put(next - i);
+    last = ascending[next - 1];
   }
   packed_.resize(end);
 }
 
 void PackedSlots::unpack(std::size_t list, Slot* out) const {
   const std::uint8_t* at = packed_.data() + lists_[list].begin;
-  Slot slot = 0;
-  for (std::size_t i = 0; i < lists_[list].size; ++i) {
-    std::uint32_t byte = *at++;
-    slot += byte & 127;
+  const auto get = [&at] {
+    std::uint64_t byte = *at++, number = byte & 127;
     for (unsigned shift = 7; byte >= 128; shift += 7) {
       byte = *at++;
-      slot += (byte & 127) << shift;
+      number |= (byte & 127) << shift;
     }
-    out[i] = slot;
+    return number;
+  };
+  Slot slot = 0;
+  for (Slot* const end = out + lists_[list].size; out != end; ++out) {
+    const std::uint64_t number = get();
+    *out = slot += static_cast<Slot>(number / 2);
+    if (number % 2 == 0) continue;
+    for (std::uint64_t more = get(); more > 1; --more) *++out = ++slot;
   }
 }
 

@@ -13,8 +13,9 @@ namespace annlib::disk {
 
 struct State;
 
-/// Lists of slots, each ascending, as differences: seven bits a byte, the lowest first, and the eighth where more
-/// follow.
+/// Lists of slots, each ascending, as runs of slots that follow each other: for each how far it begins behind the last
+/// one, times two, with one more where it is longer than one slot and its length follows. Numbers lie in seven bits a
+/// byte, the lowest first, and the eighth where more follow.
 class PackedSlots {
  public:
   /// So many empty lists.

@@ -72,11 +72,12 @@ template <Tail tail>
 inline void column_scores(const Query& query, const Rows& rows, const std::uint32_t* indices, float* values) {
   constexpr std::size_t R = Columns::rows;
   if constexpr (tail == Tail::halves) {
+    std::uint32_t both[R];
     std::uint16_t first[R], second[R];
+    for (std::size_t r = 0; r < R; ++r) __builtin_memcpy(both + r, rows.tails + indices[r] * rows.tail_stride, 4);
     for (std::size_t r = 0; r < R; ++r) {
-      const std::byte* stored = rows.tails + indices[r] * rows.tail_stride;
-      __builtin_memcpy(first + r, stored, 2);
-      __builtin_memcpy(second + r, stored + 2, 2);
+      first[r] = static_cast<std::uint16_t>(both[r]);
+      second[r] = static_cast<std::uint16_t>(both[r] >> 16);
     }
     const Float::Vec product = Float::mul(Float::broadcast(query.b), Float::load(values));
     const Float::Vec inner = Float::mul(Float::load(second), Float::add(product, Float::broadcast(query.c)));
