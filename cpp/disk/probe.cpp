@@ -4,6 +4,7 @@
 #include <bit>
 #include <cmath>
 #include <cstring>
+#include <iterator>
 #include <limits>
 #include <utility>
 
@@ -236,6 +237,17 @@ void Probe::scan_fresh(Candidate list, const FreshRow& row) {
                                  });
 }
 
+std::span<const Slot> Probe::likely() {
+  nearest_.shrink();
+  if (view_.codes.raw() || !nearest_.full()) return {};
+  for (const Waiting& w : waiting_) {
+    if (w.distance <= kth()) early_.push_back(w.slot);
+  }
+  std::sort(early_.begin(), early_.end());
+  cost.reranked += early_.size();
+  return early_;
+}
+
 std::span<const Slot> Probe::near() {
   nearest_.shrink();
   const float limit = kth();
@@ -250,6 +262,13 @@ std::span<const Slot> Probe::near() {
     }
   }
   std::sort(slots_.begin(), slots_.end());
+  if (!early_.empty()) {
+    std::vector<Slot> rest, mistaken;
+    std::set_difference(slots_.begin(), slots_.end(), early_.begin(), early_.end(), std::back_inserter(rest));
+    std::set_difference(early_.begin(), early_.end(), slots_.begin(), slots_.end(), std::back_inserter(mistaken));
+    slots_.swap(rest);
+    early_.swap(mistaken);
+  }
   cost.reranked += slots_.size();
   return slots_;
 }
@@ -260,6 +279,10 @@ void Probe::take_exact(Slot slot, const std::byte* row) {
 }
 
 std::span<const Candidate> Probe::results() {
+  // A query finds the same whether its vectors were asked for early or not.
+  if (!early_.empty()) {
+    std::erase_if(found_, [&](Candidate c) { return std::binary_search(early_.begin(), early_.end(), c.slot()); });
+  }
   std::sort(found_.begin(), found_.end());
   return std::span(found_).first(std::min(found_.size(), k_));
 }

@@ -46,8 +46,11 @@ class Probe {
   /// Scores what a list holds: `bytes` as they are in the file, nullptr where it has none or is in memory; `row` gives
   /// the vectors of slots that are in no file yet.
   void scan(Candidate list, const std::byte* bytes, const FreshRow& row);
-  /// Then, ascending, the slots whose vectors are to be given to take_exact(): of what may be among the k nearest by
-  /// what its code is likely to be off by.
+  /// While lists are scanned, ascending, slots whose vectors will probably be wanted in the end: they may be on their
+  /// way meanwhile. At most once; without any effect on results.
+  std::span<const Slot> likely();
+  /// Then, ascending, the slots whose vectors are to be given to take_exact() as well: of what may be among the k
+  /// nearest by what its code is likely to be off by.
   std::span<const Slot> near();
   void take_exact(Slot slot, const std::byte* row);
   /// At last the k nearest.
@@ -131,6 +134,7 @@ class Probe {
   TopK nearest_;
   std::vector<Waiting> waiting_;
   std::vector<Slot> slots_;
+  std::vector<Slot> early_;  ///< what likely() gave, and from near() on what of that is not near
   std::vector<Candidate> found_;
   Seen seen_;
 };

@@ -11,6 +11,9 @@
 namespace annlib::disk {
 namespace {
 
+// The share of its first lists after which a query has most of its nearest.
+constexpr double kEarly = 0.5;
+
 // What a thread holds of lists at a time, about, and of vectors.
 constexpr std::size_t kRoundBytes = std::size_t{16} << 20, kVectorBytes = std::size_t{1} << 20;
 
@@ -76,11 +79,11 @@ class ProbeBatch::Vectors {
   Vectors(const ProbeView& view, const Probe::FreshRow& fresh)
       : view_(view), fresh_(fresh), batch_(*view.state.vectors_file) {}
 
-  void ask(Probe& probe) {
+  void ask(Probe& probe, std::span<const Slot> slots) {
     const State& state = view_.state;
     const VectorForm& form = view_.vector_form;
     requests_.clear();
-    for (const Slot slot : probe.near()) {
+    for (const Slot slot : slots) {
       if (slot >= state.on_disk) {
         probe.take_exact(slot, fresh_(slot));
         continue;
@@ -119,17 +122,19 @@ void ProbeBatch::run(std::span<const std::unique_ptr<Probe>> probes) {
   std::vector<Probe*> all;
   for (const auto& probe : probes) all.push_back(probe.get());
   auto vectors = std::make_unique<Vectors>(view_, fresh_);
-  scan_lists(all, [&](Probe& probe) {
+  const auto through = [&](Probe& probe) {
     if (vectors->bytes() >= kVectorBytes) {
       vectors->finish();
       vectors = std::make_unique<Vectors>(view_, fresh_);
     }
-    vectors->ask(probe);
-  });
+    vectors->ask(probe, probe.near());
+  };
+  scan_lists(all, through, [&](Probe& probe) { vectors->ask(probe, probe.likely()); });
   vectors->finish();
 }
 
-void ProbeBatch::scan_lists(std::span<Probe* const> probes, const std::function<void(Probe&)>& through) {
+void ProbeBatch::scan_lists(std::span<Probe* const> probes, const Told& through, const Told& halfway) {
+  bool alone = probes.size() == 1 && view_.state.resident != nullptr && halfway != nullptr;
   std::vector<Probe*> active(probes.begin(), probes.end()), left;
   std::vector<std::span<const Candidate>> lists;
   for (; !active.empty(); active = std::exchange(left, {})) {
@@ -144,7 +149,14 @@ void ProbeBatch::scan_lists(std::span<Probe* const> probes, const std::function<
       // those that are through are on their way while others scan.
       for (std::size_t i = first; i < last; ++i) {
         Probe& probe = *active[i];
-        for (const Candidate list : lists[i - first]) probe.scan(list, round.block(list), fresh_);
+        std::size_t scanned = 0;
+        for (const Candidate list : lists[i - first]) {
+          probe.scan(list, round.block(list), fresh_);
+          if (alone && static_cast<double>(++scanned) >= kEarly * static_cast<double>(lists[i - first].size())) {
+            halfway(probe);
+            alone = false;
+          }
+        }
         if (lists[i - first].empty()) {
           through(probe);
         } else {

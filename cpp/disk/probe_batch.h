@@ -15,8 +15,10 @@ class ProbeBatch {
   ProbeBatch(const ProbeView& view, const Probe::FreshRow& fresh) : view_(view), fresh_(fresh) {}
 
   void run(std::span<const std::unique_ptr<Probe>> probes);
-  /// The lists alone; `through` is told which probe wants no more of them, while others scan.
-  void scan_lists(std::span<Probe* const> probes, const std::function<void(Probe&)>& through);
+  using Told = std::function<void(Probe&)>;
+  /// The lists alone; `through` is told which probe wants no more of them, while others scan. Of one probe that waits
+  /// for no list, `halfway` is told when it has scanned some.
+  void scan_lists(std::span<Probe* const> probes, const Told& through, const Told& halfway = nullptr);
 
  private:
   /// Lists of one round, as they arrive.
