@@ -274,7 +274,8 @@ TEST(decoded_codes_have_the_products_of_their_codes) {
             scale = std::max(scale, std::fabs(wanted));
           }
           const double allowed = metric == Metric::l2 ? 0.05 : 0.15;
-          CHECK(worst < allowed * scale, codec, " metric ", int(metric), " dim ", dim, " off by ", worst, " of ", scale);
+          CHECK(worst < allowed * scale, codec, " metric ", int(metric), " dim ", dim, " off by ", worst, " of ",
+                scale);
         }
       }
     }

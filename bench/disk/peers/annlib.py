@@ -12,7 +12,6 @@ import annlib
 from ...peers.base import Array
 from .base import DiskPeer
 
-
 # Bytes of an item besides its code, about: its id and sums, its slot in each list, its share of the centroids.
 _ITEM_BYTES = 30
 
