@@ -160,48 +160,35 @@ struct Lookup {
   }
 };
 
-struct Columns {
+struct Words {
   using Vec = __m256i;
   static constexpr std::size_t rows = 8;
+  static constexpr bool whole_bytes = false;
 
   static Vec zero() { return _mm256_setzero_si256(); }
+  static Vec add(Vec a, Vec b) { return _mm256_add_epi32(a, b); }
+  static Vec times16(Vec v) { return _mm256_slli_epi32(v, 4); }
   static Float::Vec floats(Vec v) { return _mm256_cvtepi32_ps(v); }
-  static void transpose(const std::uint8_t* const* row, std::size_t at, Vec* words) {
-    const auto pair = [row, at](std::size_t r) {
-      return _mm256_set_m128i(load128(row[r + 4] + at), load128(row[r] + at));
-    };
-    const Vec a = pair(0), b = pair(1), c = pair(2), d = pair(3);
-    const Vec ab = _mm256_unpacklo_epi32(a, b), cd = _mm256_unpacklo_epi32(c, d);
-    const Vec ab_high = _mm256_unpackhi_epi32(a, b), cd_high = _mm256_unpackhi_epi32(c, d);
-    words[0] = _mm256_unpacklo_epi64(ab, cd);
-    words[1] = _mm256_unpackhi_epi64(ab, cd);
-    words[2] = _mm256_unpacklo_epi64(ab_high, cd_high);
-    words[3] = _mm256_unpackhi_epi64(ab_high, cd_high);
+  static Vec every_fourth(const std::uint8_t* const* row, std::size_t at) {
+    return _mm256_set_m128i(load128(row[4] + at), load128(row[0] + at));
   }
-  /// A pair's sum of 15 * 127 each fits an int16; of whole bytes the halves are multiplied apart.
-  template <unsigned bits>
-  static Vec add(Vec acc, Vec words, const std::int32_t* query) {
-    if constexpr (bits == 8) {
-      const Vec q = _mm256_set1_epi32(*query), high = products(field<4>(words, 4), q);
-      return _mm256_add_epi32(acc, _mm256_add_epi32(products(field<4>(words, 0), q), _mm256_slli_epi32(high, 4)));
-    }
-    for (unsigned f = 0; f < 8 / bits; ++f) {
-      acc = _mm256_add_epi32(acc, products(field<bits>(words, f * bits), _mm256_set1_epi32(query[f])));
-    }
-    return acc;
-  }
-
- private:
+  static Vec low32(Vec a, Vec b) { return _mm256_unpacklo_epi32(a, b); }
+  static Vec high32(Vec a, Vec b) { return _mm256_unpackhi_epi32(a, b); }
+  static Vec low64(Vec a, Vec b) { return _mm256_unpacklo_epi64(a, b); }
+  static Vec high64(Vec a, Vec b) { return _mm256_unpackhi_epi64(a, b); }
   template <unsigned bits>
   static Vec field(Vec bytes, unsigned shift) {
     return _mm256_and_si256(_mm256_srli_epi16(bytes, static_cast<int>(shift)),
                             _mm256_set1_epi8(static_cast<char>((1 << bits) - 1)));
   }
-  static Vec products(Vec fields, Vec q) {
-    return _mm256_madd_epi16(_mm256_maddubs_epi16(fields, q), _mm256_set1_epi16(1));
+  /// A pair's sum of 15 * 127 each fits an int16.
+  static Vec add_products(Vec acc, Vec fields, std::int32_t query) {
+    const Vec pairs = _mm256_maddubs_epi16(fields, _mm256_set1_epi32(query));
+    return add(acc, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
   }
 };
 
+#include "simd/columns.inl.h"
 #include "simd/integer16.inl.h"
 #include "simd/kernels.inl.h"
 

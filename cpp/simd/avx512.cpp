@@ -45,28 +45,18 @@ struct Int16 {
   static Vec widen(__m256i v, std::uint8_t) { return _mm512_cvtepu8_epi16(v); }
 };
 
-#include "simd/avx512_columns.inl.h"
+#include "simd/avx512_words.inl.h"
 
-struct Columns : WideColumns {
-  /// A pair's sum of 15 * 127 each fits an int16; of whole bytes the halves are multiplied apart.
-  template <unsigned bits>
-  static Vec add(Vec acc, Vec words, const std::int32_t* query) {
-    if constexpr (bits == 8) {
-      const Vec q = _mm512_set1_epi32(*query), high = products(field<4>(words, 4), q);
-      return _mm512_add_epi32(acc, _mm512_add_epi32(products(field<4>(words, 0), q), _mm512_slli_epi32(high, 4)));
-    }
-    for (unsigned f = 0; f < 8 / bits; ++f) {
-      acc = _mm512_add_epi32(acc, products(field<bits>(words, f * bits), _mm512_set1_epi32(query[f])));
-    }
-    return acc;
-  }
-
- private:
-  static Vec products(Vec fields, Vec q) {
-    return _mm512_madd_epi16(_mm512_maddubs_epi16(fields, q), _mm512_set1_epi16(1));
+struct Words : WideWords {
+  static constexpr bool whole_bytes = false;
+  /// A pair's sum of 15 * 127 each fits an int16.
+  static Vec add_products(Vec acc, Vec fields, std::int32_t query) {
+    const Vec pairs = _mm512_maddubs_epi16(fields, _mm512_set1_epi32(query));
+    return add(acc, _mm512_madd_epi16(pairs, _mm512_set1_epi16(1)));
   }
 };
 
+#include "simd/columns.inl.h"
 #include "simd/integer16.inl.h"
 #include "simd/kernels.inl.h"
 

@@ -130,19 +130,16 @@ struct PackedTerm {
   }
 };
 
-#include "simd/avx512_columns.inl.h"
+#include "simd/avx512_words.inl.h"
 
-struct Columns : WideColumns {
-  template <unsigned bits>
-  static Vec add(Vec acc, Vec words, const std::int32_t* query) {
-    if constexpr (bits == 8) return _mm512_dpbusd_epi32(acc, words, _mm512_set1_epi32(*query));
-    for (unsigned f = 0; f < 8 / bits; ++f) {
-      acc = _mm512_dpbusd_epi32(acc, field<bits>(words, f * bits), _mm512_set1_epi32(query[f]));
-    }
-    return acc;
+struct Words : WideWords {
+  static constexpr bool whole_bytes = true;
+  static Vec add_products(Vec acc, Vec fields, std::int32_t query) {
+    return _mm512_dpbusd_epi32(acc, fields, _mm512_set1_epi32(query));
   }
 };
 
+#include "simd/columns.inl.h"
 #include "simd/kernels.inl.h"
 
 }  // namespace

@@ -12,7 +12,7 @@
 ///   kTile                         how many queries with four accumulators of floats the registers have room for
 ///   Lookup                        see block.inl.h
 ///   PackedTerm<bits>              a Term of signed query bytes and packed rows, exact up to 2^20 dimensions
-///   Columns                       see parts.inl.h
+///   Columns                       see columns.inl.h
 ///   crc32c_byte, crc32c_word      one step of a CRC-32C over 1 or 8 bytes
 ///
 /// None of the loads touches a byte outside the row: rows may end where a mapping ends.

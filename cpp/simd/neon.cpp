@@ -142,45 +142,35 @@ inline std::uint32_t crc32c_word(std::uint32_t crc, std::uint64_t word) {
 }
 
 #include "simd/integer16.inl.h"
-struct Columns {
+struct Words {
   using Vec = int32x4_t;
   static constexpr std::size_t rows = 4;
+  static constexpr bool whole_bytes = false;
 
   static Vec zero() { return vdupq_n_s32(0); }
+  static Vec add(Vec a, Vec b) { return vaddq_s32(a, b); }
+  static Vec times16(Vec v) { return vshlq_n_s32(v, 4); }
   static Float::Vec floats(Vec v) { return vcvtq_f32_s32(v); }
-  static void transpose(const std::uint8_t* const* row, std::size_t at, Vec* words) {
-    const auto load = [row, at](std::size_t r) { return vreinterpretq_s32_u8(vld1q_u8(row[r] + at)); };
-    const Vec a = load(0), b = load(1), c = load(2), d = load(3);
-    const Vec ab = vtrn1q_s32(a, b), ab_odd = vtrn2q_s32(a, b), cd = vtrn1q_s32(c, d), cd_odd = vtrn2q_s32(c, d);
-    words[0] = vcombine_s32(vget_low_s32(ab), vget_low_s32(cd));
-    words[1] = vcombine_s32(vget_low_s32(ab_odd), vget_low_s32(cd_odd));
-    words[2] = vcombine_s32(vget_high_s32(ab), vget_high_s32(cd));
-    words[3] = vcombine_s32(vget_high_s32(ab_odd), vget_high_s32(cd_odd));
+  static Vec every_fourth(const std::uint8_t* const* row, std::size_t at) {
+    return vreinterpretq_s32_u8(vld1q_u8(row[0] + at));
   }
-  /// Of whole bytes the halves are multiplied apart.
+  static Vec low32(Vec a, Vec b) { return vzip1q_s32(a, b); }
+  static Vec high32(Vec a, Vec b) { return vzip2q_s32(a, b); }
+  static Vec low64(Vec a, Vec b) { return vcombine_s32(vget_low_s32(a), vget_low_s32(b)); }
+  static Vec high64(Vec a, Vec b) { return vcombine_s32(vget_high_s32(a), vget_high_s32(b)); }
   template <unsigned bits>
-  static Vec add(Vec acc, Vec words, const std::int32_t* query) {
-    if constexpr (bits == 8) {
-      acc = add_products(acc, field<4>(words, 0), *query);
-      return vaddq_s32(acc, vshlq_n_s32(add_products(zero(), field<4>(words, 4), *query), 4));
-    }
-    for (unsigned f = 0; f < 8 / bits; ++f) acc = add_products(acc, field<bits>(words, f * bits), query[f]);
-    return acc;
-  }
-
- private:
-  template <unsigned bits>
-  static int8x16_t field(Vec words, unsigned shift) {
-    const uint8x16_t shifted = vshlq_u8(vreinterpretq_u8_s32(words), vdupq_n_s8(-static_cast<std::int8_t>(shift)));
-    return vreinterpretq_s8_u8(vandq_u8(shifted, vdupq_n_u8((1 << bits) - 1)));
+  static Vec field(Vec bytes, unsigned shift) {
+    const uint8x16_t shifted = vshlq_u8(vreinterpretq_u8_s32(bytes), vdupq_n_s8(-static_cast<std::int8_t>(shift)));
+    return vreinterpretq_s32_u8(vandq_u8(shifted, vdupq_n_u8((1 << bits) - 1)));
   }
   /// A pair's sum of 15 * 127 each fits an int16.
-  static Vec add_products(Vec acc, int8x16_t fields, std::int32_t query) {
-    const int8x16_t q = vreinterpretq_s8_s32(vdupq_n_s32(query));
-    return vpadalq_s16(acc, vpaddq_s16(vmull_s8(vget_low_s8(fields), vget_low_s8(q)), vmull_high_s8(fields, q)));
+  static Vec add_products(Vec acc, Vec fields, std::int32_t query) {
+    const int8x16_t x = vreinterpretq_s8_s32(fields), q = vreinterpretq_s8_s32(vdupq_n_s32(query));
+    return vpadalq_s16(acc, vpaddq_s16(vmull_s8(vget_low_s8(x), vget_low_s8(q)), vmull_high_s8(x, q)));
   }
 };
 
+#include "simd/columns.inl.h"
 #include "simd/kernels.inl.h"
 
 std::uint32_t crc32c_of_tables(std::uint32_t crc, const void* data, std::size_t n) {

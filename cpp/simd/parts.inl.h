@@ -1,10 +1,7 @@
 /// Scores of rows in parts: row by row, or many rows at once. Included by score.inl.h, whose rules hold here.
 ///
 /// A row of few bits is shorter than a vector, and of its parts none fills one, so that a row by itself is mostly sums
-/// across lanes. Where the set has Columns, each lane takes a row of its own. Columns has Vec, of `rows` lanes of four
-/// bytes, or `rows` is 1 and there is nothing else; zero; transpose(rows, at, words), which makes lane r of words[w]
-/// the bytes from at + 4w on of row r, for w < 4; add<bits>(acc, words, query), the sum of products of four bytes'
-/// fields with 8 / bits words of the query; and floats(acc).
+/// across lanes. In Columns (columns.inl.h) each lane takes a row of its own.
 
 /// No Term itself.
 struct PartsTerm {
@@ -31,12 +28,12 @@ inline void row_values<PartsTerm, 1>(const Parts* const (&q)[1], const std::uint
 constexpr std::size_t kPanel = 64;
 
 template <unsigned bits>
-__attribute__((always_inline)) inline typename Columns::Vec add_columns(typename Columns::Vec acc, const Part& part,
-                                                                        const typename Columns::Vec* words,
-                                                                        std::size_t first, std::size_t last) {
+__attribute__((always_inline)) inline Columns::Vec add_columns(Columns::Vec acc, const Part& part,
+                                                               const Columns::Vec* words, std::size_t first,
+                                                               std::size_t last) {
   const std::int32_t* query = part.columns + (first - part.first_column) * (8 / bits);
   for (std::size_t w = first; w < last; ++w, query += 8 / bits) {
-    acc = Columns::template add<bits>(acc, words[w % kPanel], query);
+    acc = Columns::add<bits>(acc, words[w % kPanel], query);
   }
   return acc;
 }
@@ -44,7 +41,7 @@ __attribute__((always_inline)) inline typename Columns::Vec add_columns(typename
 /// values[r] = what row_values gives for the row at rows[r], to the bit: the sums of parts are exact, and are added up
 /// in the same order.
 inline void column_values(const Parts& parts, const std::uint8_t* const* rows, std::size_t row_bytes, float* values) {
-  typename Columns::Vec acc[Parts::kMost], words[kPanel];
+  Columns::Vec acc[Parts::kMost], words[kPanel];
   for (std::size_t p = 0; p < parts.count; ++p) acc[p] = Columns::zero();
   const std::size_t count = column_count(row_bytes);
   for (std::size_t begin = 0; begin < count; begin += kPanel) {
@@ -96,24 +93,22 @@ inline void score_parts(const Query& query_ref, const Rows& rows_ref, std::size_
   const Rows rows = rows_ref;
   const std::size_t ahead = lookahead(rows.prefetch_bytes);
   std::size_t i = 0, asked = 0;
-  if constexpr (Columns::rows > 1) {
-    constexpr std::size_t R = Columns::rows, kLeast = R / 4;
-    const auto& parts = *static_cast<const Parts*>(query.data);
-    while (parts.in_columns && n - i >= kLeast) {
-      const std::size_t some = n - i < R ? n - i : R;
-      for (; ahead > 0 && asked < n && asked < i + 2 * R; ++asked) prefetch_row(rows, index(asked));
-      std::uint32_t indices[R];
-      const std::uint8_t* at[R];
-      float values[R];
-      for (std::size_t r = 0; r < R; ++r) {
-        indices[r] = static_cast<std::uint32_t>(index(r < some ? i + r : i));
-        at[r] = reinterpret_cast<const std::uint8_t*>(rows.data + indices[r] * rows.stride);
-      }
-      column_values(parts, at, rows.dim, values);
-      column_scores<tail>(query, rows, indices, values);
-      for (std::size_t r = 0; r < some; ++r) out[(i + r) * stride] = values[r];
-      i += some;
+  constexpr std::size_t R = Columns::rows, kLeast = R / 4;
+  const auto& parts = *static_cast<const Parts*>(query.data);
+  while (parts.in_columns && n - i >= kLeast) {
+    const std::size_t some = n - i < R ? n - i : R;
+    for (; ahead > 0 && asked < n && asked < i + 2 * R; ++asked) prefetch_row(rows, index(asked));
+    std::uint32_t indices[R];
+    const std::uint8_t* at[R];
+    float values[R];
+    for (std::size_t r = 0; r < R; ++r) {
+      indices[r] = static_cast<std::uint32_t>(index(r < some ? i + r : i));
+      at[r] = reinterpret_cast<const std::uint8_t*>(rows.data + indices[r] * rows.stride);
     }
+    column_values(parts, at, rows.dim, values);
+    column_scores<tail>(query, rows, indices, values);
+    for (std::size_t r = 0; r < some; ++r) out[(i + r) * stride] = values[r];
+    i += some;
   }
   for (; i < n; ++i) {
     for (; ahead > 0 && asked < n && asked <= i + ahead; ++asked) prefetch_row(rows, index(asked));
