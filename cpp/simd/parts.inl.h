@@ -31,6 +31,7 @@ template <unsigned bits>
 __attribute__((always_inline)) inline Columns::Vec add_columns(Columns::Vec acc, const Part& part,
                                                                const Columns::Vec* words, std::size_t first,
                                                                std::size_t last) {
+  if (first >= last) return acc;
   const std::int32_t* query = part.columns + (first - part.first_column) * (8 / bits);
   for (std::size_t w = first; w < last; ++w, query += 8 / bits) {
     acc = Columns::add<bits>(acc, words[w % kPanel], query);
