@@ -356,6 +356,7 @@ Built build_files(const Params& params, const Spool& rows, const BuildTarget& ta
   for (std::uint32_t l = 0; l < sizes.size(); ++l) (sizes[l] > 0 ? numbers : state.given_up).push_back(l);
   // Rows chose among all lists, but what is empty is nobody's.
   if (state.centroids.count() != numbers.size()) state.centroids.build(state.fresh, numbers, target.threads);
+  state.measure_length();
   state.on_disk = b.vector_form.units(b.n) * b.vector_form.rows_in_unit();
   state.clustered = b.n;
   if (b.n > 0) learn(b);

@@ -55,7 +55,6 @@ class DiskIndex::Merge {
     next_->spread = base_->spread;
     next_->error = base_->error;
     next_->row_error = base_->row_error;
-    next_->length = base_->length;
     next_->lists_name = base_->lists_name;
     next_->vectors_name = base_->vectors_name;
     next_->lists_file = base_->lists_file;
@@ -148,6 +147,7 @@ class DiskIndex::Merge {
       if (!next_->is_given_up(l)) numbers.push_back(l);
     }
     next_->centroids.build(next_->fresh, numbers, threads_);
+    next_->measure_length();
     sizes_.resize(next_->fresh.count());
     stale_.resize(next_->fresh.count());
   }

@@ -275,7 +275,6 @@ void DiskIndex::restore(const std::shared_ptr<const Container>& file) {
   }
   const auto lists = static_cast<std::uint32_t>(centroids.shape[0]);
   for (std::uint32_t l = 0; l < lists; ++l) state.fresh.add_list(around.data() + std::size_t{l} * dim_);
-  state.measure_length();
   state.places = Array<ListPlace>(load_section(file, places));
   open_files(state);
   const std::uint64_t end = state.lists_file->reader().file().size();
@@ -335,6 +334,7 @@ void DiskIndex::restore(const std::shared_ptr<const Container>& file) {
     if (!state.is_given_up(l)) numbers.push_back(l);
   }
   state.centroids.build(state.fresh, numbers, 0);
+  state.measure_length();
   fresh_.begin_at(static_cast<Slot>(state.on_disk));
   std::vector<Slot> slots;
   std::vector<const std::byte*> at;
