@@ -300,6 +300,7 @@ class _DiskCounts(TypedDict):
     bytes_read: int
     engine: str
     direct: bool
+    stored_dtype: str
 
 class DiskIndex(Index):
     @staticmethod

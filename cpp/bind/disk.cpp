@@ -117,6 +117,7 @@ py::dict counts(const DiskIndex& index) {
   result["bytes_read"] = counts.bytes_read;
   result["engine"] = counts.engine;
   result["direct"] = counts.direct;
+  result["stored_dtype"] = name_of(counts.stored_dtype);
   return result;
 }
 

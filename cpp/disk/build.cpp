@@ -318,6 +318,7 @@ Built build_files(const Params& params, const Spool& rows, const BuildTarget& ta
   Built built;
   built.state = std::make_unique<State>(params, form);
   State& state = *built.state;
+  state.vector_form = VectorForm(params.lists.dim, params.lists.dtype, rows.narrowest());
   state.lists_name = target.lists_name;
   state.vectors_name = target.vectors_name;
   const Build b{params, rows, target, codes, progress, state};

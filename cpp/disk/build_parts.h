@@ -30,7 +30,7 @@ struct Build {
   std::size_t row_bytes = dim * dtype_size(params.lists.dtype);
   const ListCodes& list_codes = state.fresh.codes();
   ListForm list_form{list_codes, codes.bytes()};
-  VectorForm vector_form{row_bytes};
+  VectorForm vector_form = state.vector_form;
   std::size_t part = part_of(params, n);
 
   void report(const char* phase, std::size_t done, std::size_t total) const {

@@ -106,6 +106,7 @@ class DiskIndex final : public Index {
     std::uint64_t reads = 0, bytes_read = 0, cache_hits = 0, cache_misses = 0;
     std::string engine;
     bool direct = false;
+    DType stored_dtype = DType::f32;  ///< of the vectors in the file
   };
   Counts counts() const;
   /// What is wrong with the files, a line each; empty if they are sound. Reads all of them.
@@ -142,6 +143,7 @@ class DiskIndex final : public Index {
 
   // search.cpp
   RowForm row_form() const { return {dim_, dtype_, metric_, longest_}; }
+  std::size_t row_bytes() const { return dim_ * dtype_size(dtype_); }
   template <class Take>
   void for_vectors(std::span<const Slot> slots, SearchCost& cost, Take&& take) const;
   void scan_vectors(const SlotSet* passing, SearchCost& cost,
@@ -158,6 +160,7 @@ class DiskIndex final : public Index {
   void log_ids(std::string_view kind, std::span<const Slot> slots, const Columns* attributes);
   // merge.cpp
   class Merge;
+  bool holds_fresh(const VectorForm& form) const;
   void publish(const std::shared_ptr<State>& next, int threads);
   void rebuild_now(int threads, const Progress& progress);
   // persist.cpp
@@ -183,7 +186,6 @@ class DiskIndex final : public Index {
   const OpenOptions options_;
   const std::uint64_t identity_;
   ListForm list_form_;
-  VectorForm vector_form_;
   ItemCodes codes_;
   Table table_;
   float longest_ = 0;

@@ -5,11 +5,13 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "core/types.h"
 #include "io/block_file.h"
 #include "posting/list_codes.h"
 #include "storage/file.h"
+#include "table/vectors.h"
 
 /// The two large files of an index on disk. Both begin with a page that says what they are; what is behind it is only
 /// ever appended to, so that whoever read where something lies finds it there for as long as the file exists.
@@ -84,15 +86,33 @@ class ListForm {
   std::size_t stride_, row_bytes_;
 };
 
-/// Vectors as they were given, in the order of their slots, in units of whole pages none of which a vector straddles.
+/// Vectors in the order of their slots, in units of whole pages none of which a vector straddles. They are of the
+/// index's dtype, or of 8 bits where those hold all of them: four times as many floats are read at once.
 class VectorForm {
  public:
-  explicit VectorForm(std::size_t vector_bytes)
-      : vector_bytes_(vector_bytes),
-        unit_bytes_(io::align_up(vector_bytes)),
-        rows_(vector_bytes <= io::kAlignment ? io::kAlignment / vector_bytes : 1) {}
+  VectorForm(std::uint32_t dim, DType dtype, DType stored)
+      : dim_(dim),
+        dtype_(dtype),
+        stored_(stored),
+        vector_bytes_(dim * dtype_size(stored)),
+        unit_bytes_(io::align_up(vector_bytes_)),
+        rows_(vector_bytes_ <= io::kAlignment ? io::kAlignment / vector_bytes_ : 1) {}
 
+  DType stored() const { return stored_; }
+  bool narrow() const { return stored_ != dtype_; }
   std::size_t vector_bytes() const { return vector_bytes_; }
+  bool holds(const std::byte* vector) const { return annlib::holds(stored_, {vector, dtype_}, dim_); }
+  /// One vector into the file's bytes, which hold it.
+  void put(const std::byte* vector, std::byte* out) const { convert({vector, dtype_}, dim_, stored_, out); }
+  /// And back.
+  void get(const std::byte* bytes, std::byte* vector) const { convert({bytes, stored_}, dim_, dtype_, vector); }
+  /// The bytes themselves where they are of the index's dtype, else what becomes of them in `buffer`.
+  const std::byte* vector(const std::byte* bytes, std::vector<std::byte>& buffer) const {
+    if (!narrow()) return bytes;
+    buffer.resize(dim_ * dtype_size(dtype_));
+    get(bytes, buffer.data());
+    return buffer.data();
+  }
   std::size_t unit_bytes() const { return unit_bytes_; }
   std::size_t rows_in_unit() const { return rows_; }
   std::size_t units(std::size_t vectors) const { return (vectors + rows_ - 1) / rows_; }
@@ -101,6 +121,8 @@ class VectorForm {
   std::size_t in_unit(Slot slot) const { return slot % rows_ * vector_bytes_; }
 
  private:
+  std::uint32_t dim_;
+  DType dtype_, stored_;
   std::size_t vector_bytes_, unit_bytes_, rows_;
 };
 

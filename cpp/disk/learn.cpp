@@ -57,7 +57,7 @@ void learn(const Build& b) {
   parallel_for(queries, 4, b.target.threads, [&](std::size_t begin, std::size_t end, int) {
     Scratch s;
     std::vector<float> row(b.dim), truth;
-    std::vector<std::byte> raw(b.row_bytes), list, other(b.row_bytes);
+    std::vector<std::byte> raw(b.row_bytes), list, other(b.row_bytes), stored(b.vector_form.vector_bytes());
     struct Seen {
       Slot slot;
       float estimate, unit;
@@ -66,7 +66,8 @@ void learn(const Build& b) {
     std::vector<Seen> seen;
     std::vector<Slot> places;
     const auto read_vector = [&](Slot slot, std::vector<std::byte>& out) {
-      read(vectors, b.vector_form.offset(b.vector_form.unit(slot)) + b.vector_form.in_unit(slot), out);
+      read(vectors, b.vector_form.offset(b.vector_form.unit(slot)) + b.vector_form.in_unit(slot), stored);
+      b.vector_form.get(stored.data(), out.data());
     };
     for (std::size_t i = begin; i < end; ++i) {
       const auto self = static_cast<Slot>(i * b.n / queries);

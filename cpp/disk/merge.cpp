@@ -54,6 +54,7 @@ class DiskIndex::Merge {
     next_->reach = base_->reach;
     next_->spread = base_->spread;
     next_->error = base_->error;
+    next_->vector_form = base_->vector_form;
     next_->row_error = base_->row_error;
     next_->lists_name = base_->lists_name;
     next_->vectors_name = base_->vectors_name;
@@ -217,14 +218,14 @@ class DiskIndex::Merge {
   void for_rows(std::span<const Slot> slots, Take&& take) const {
     const auto fresh = std::lower_bound(slots.begin(), slots.end(), first_);
     const std::span<const Slot> old(slots.begin(), fresh);
-    const std::size_t bytes = index_.vector_form_.vector_bytes();
+    const std::size_t bytes = index_.row_bytes();
     constexpr std::size_t kAtOnce = 1024;
     std::vector<std::byte> rows;
     SearchCost cost;
     for (std::size_t begin = 0; begin < old.size(); begin += kAtOnce) {
       const auto some = old.subspan(begin, std::min(kAtOnce, old.size() - begin));
       rows.resize(some.size() * bytes);
-      read_vectors(*base_, index_.vector_form_, some, cost, [&](Slot slot, const std::byte* row) {
+      read_vectors(*base_, some, cost, [&](Slot slot, const std::byte* row) {
         const auto at = std::lower_bound(some.begin(), some.end(), slot) - some.begin();
         std::memcpy(rows.data() + static_cast<std::size_t>(at) * bytes, row, bytes);
       });
@@ -234,11 +235,11 @@ class DiskIndex::Merge {
   }
 
   void append_vectors() {
-    next_->sums.resize(index_.vector_form_.units(slots()));
+    next_->sums.resize(base_->vector_form.units(slots()));
     std::copy_n(base_->sums.data(), base_->sums.size(), next_->sums.data());
     if (rows_.empty()) return;
     storage::File file = storage::File::open(index_.path(base_->vectors_name), O_WRONLY);
-    VectorWriter writer(file, index_.vector_form_, base_->sums.size());
+    VectorWriter writer(file, base_->vector_form, base_->sums.size());
     for (const std::byte* row : rows_) writer.add(row);
     const std::vector<std::uint32_t> sums = writer.finish();
     std::copy(sums.begin(), sums.end(), next_->sums.data() + base_->sums.size());
@@ -293,12 +294,9 @@ class DiskIndex::Merge {
     for (std::size_t begin = 0; begin < moving_.size(); begin += kAtOnce) {
       const auto some = std::span(moving_).subspan(begin, std::min(kAtOnce, moving_.size() - begin));
       std::vector<std::byte> bytes;
-      for_rows(some, [&](Slot, const std::byte* row) {
-        bytes.insert(bytes.end(), row, row + index_.vector_form_.vector_bytes());
-      });
+      for_rows(some, [&](Slot, const std::byte* row) { bytes.insert(bytes.end(), row, row + index_.row_bytes()); });
       std::vector<const std::byte*> rows;
-      for (std::size_t i = 0; i < some.size(); ++i)
-        rows.push_back(bytes.data() + i * index_.vector_form_.vector_bytes());
+      for (std::size_t i = 0; i < some.size(); ++i) rows.push_back(bytes.data() + i * index_.row_bytes());
       const std::vector<std::uint32_t> chosen = index_.homes_for(*next_, rows, threads_);
       for (std::size_t i = 0; i < some.size(); ++i) {
         const auto has = homes_of(some[i]);
@@ -418,6 +416,13 @@ class DiskIndex::Merge {
   std::map<std::uint32_t, std::vector<Posting>> joined_;
 };
 
+// Codes of whole numbers tell little of others: where these come to those, all is built anew.
+bool DiskIndex::holds_fresh(const VectorForm& form) const {
+  Slot slot = fresh_.first();
+  while (slot < table_.slots() && (!form.narrow() || form.holds(fresh_.row(slot)))) ++slot;
+  return slot == table_.slots();
+}
+
 void DiskIndex::merge(int threads) {
   require_open();
   if (options_.read_only)
@@ -429,12 +434,13 @@ void DiskIndex::merge(int threads) {
     require_open();
     if (fresh_.count() == 0 && changes_ == logged_from_) return write_manifest(*state_);
     const std::size_t dead = state_->on_disk - std::min(state_->on_disk, table_.live());
-    if (state_->centroids.count() == 0 || table_.live() >= 2 * state_->clustered || dead * 2 > table_.slots()) {
+    const bool other = table_.live() >= 2 * state_->clustered || dead * 2 > table_.slots();
+    if (state_->centroids.count() == 0 || other || !holds_fresh(state_->vector_form)) {
       return rebuild_now(threads, {});
     }
     std::lock_guard writing(lock_);
     // Vectors go to the file in whole units.
-    while (table_.slots() % vector_form_.rows_in_unit() != 0) {
+    while (table_.slots() % state_->vector_form.rows_in_unit() != 0) {
       table_.append(nullptr);
       fresh_.append(nullptr);
     }

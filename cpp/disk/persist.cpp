@@ -7,6 +7,7 @@
 #include <cstring>
 #include <functional>
 #include <mutex>
+#include <optional>
 #include <shared_mutex>
 #include <utility>
 
@@ -79,7 +80,6 @@ DiskIndex::DiskIndex(const std::string& directory, const Params& params, std::ui
       options_(options),
       identity_(identity),
       list_form_(ListCodes(params.lists.dim, params.lists.metric), ItemCodes(params).bytes()),
-      vector_form_(params.lists.dim * dtype_size(params.lists.dtype)),
       codes_(params),
       table_(params.lists.dim, params.lists.dtype, params.lists.metric),
       fresh_(params.lists.dim * dtype_size(params.lists.dtype)),
@@ -107,6 +107,7 @@ void DiskIndex::append_state(const State& state, SectionList& sections) const {
   add_text(sections, "disk.codec", params_.codec);
   add_text(sections, "disk.lists", state.lists_name);
   add_text(sections, "disk.vectors", state.vectors_name);
+  if (state.vector_form.narrow()) append_stored_dtype(state.vector_form.stored(), sections);
   append_table(table_, sections);
   const std::uint64_t lists = state.fresh.count(), slots = table_.slots(), since = slots - state.on_disk;
   sections.add("lists.centroids", ElementType::f32, {lists, dim_}, state.fresh.centroids().bytes());
@@ -123,7 +124,7 @@ void DiskIndex::append_state(const State& state, SectionList& sections) const {
   std::vector<std::byte> rows;
   for (std::uint64_t i = 0; i < since; ++i) {
     const std::byte* row = fresh_.row(static_cast<Slot>(state.on_disk + i));
-    rows.insert(rows.end(), row, row + vector_form_.vector_bytes());
+    rows.insert(rows.end(), row, row + row_bytes());
   }
   sections.add_copy("vectors.fresh", ElementType::u8, rows);
 }
@@ -256,7 +257,10 @@ void DiskIndex::restore(const std::shared_ptr<const Container>& file) {
   state.clustered = static_cast<std::size_t>(std::min<std::uint64_t>(stored.more[kClustered], kMaxSlots));
   state.lists_end = stored.more[kListsEnd];
   longest_ = std::bit_cast<float>(static_cast<std::uint32_t>(stored.more[kLongest]));
-  if (!(longest_ >= 0) || stored.more[kOnDisk] > n || stored.more[kOnDisk] % vector_form_.rows_in_unit() != 0) {
+  const std::optional<DType> narrow = read_stored_dtype(*file);
+  if (narrow && is_integer(dtype_)) throw CorruptError("rows of vectors are of two types");
+  state.vector_form = VectorForm(dim_, dtype_, narrow.value_or(dtype_));
+  if (!(longest_ >= 0) || stored.more[kOnDisk] > n || stored.more[kOnDisk] % state.vector_form.rows_in_unit() != 0) {
     throw CorruptError("the numbers of vectors make no sense");
   }
   state.on_disk = static_cast<std::size_t>(stored.more[kOnDisk]);
@@ -322,12 +326,12 @@ void DiskIndex::restore(const std::shared_ptr<const Container>& file) {
   }
   const SectionInfo& sums = file->require("vectors.sums", ElementType::u32, 1);
   state.sums = Array<std::uint32_t>(load_section(file, sums));
-  if (state.sums.size() != vector_form_.units(state.on_disk) ||
-      state.vectors_file->reader().file().size() < vector_form_.offset(state.sums.size())) {
+  if (state.sums.size() != state.vector_form.units(state.on_disk) ||
+      state.vectors_file->reader().file().size() < state.vector_form.offset(state.sums.size())) {
     throw CorruptError("the file of vectors is too short");
   }
   const auto rows = storage::read_vector<std::byte>(*file, "vectors.fresh", ElementType::u8);
-  const std::size_t bytes = vector_form_.vector_bytes(), since = n - state.on_disk;
+  const std::size_t bytes = row_bytes(), since = n - state.on_disk;
   if (rows.size() != since * bytes) throw CorruptError("vectors that are in no list yet are missing");
   std::vector<std::uint32_t> numbers;
   for (std::uint32_t l = 0; l < lists; ++l) {

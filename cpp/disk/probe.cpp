@@ -274,7 +274,8 @@ std::span<const Slot> Probe::near() {
 }
 
 void Probe::take_exact(Slot slot, const std::byte* row) {
-  if (query_.left_out != kNoSlot && std::memcmp(row, query_.data, view_.vector_form.vector_bytes()) == 0) return;
+  if (query_.left_out != kNoSlot && std::memcmp(row, query_.data, view_.form.dim * dtype_size(view_.form.dtype)) == 0)
+    return;
   found_.emplace_back(score_row(exact_, view_.form, row), slot);
 }
 

@@ -19,7 +19,6 @@ struct ProbeView {
   const Table& table;
   const ItemCodes& codes;
   const ListForm& list_form;
-  const VectorForm& vector_form;
   RowForm form;
   const Bitset& accepted;  ///< slots that may be results
   const SlotSet* passing;  ///< the same as a set, or nullptr where all that live may be

@@ -81,7 +81,7 @@ class ProbeBatch::Vectors {
 
   void ask(Probe& probe, std::span<const Slot> slots) {
     const State& state = view_.state;
-    const VectorForm& form = view_.vector_form;
+    const VectorForm& form = state.vector_form;
     requests_.clear();
     for (const Slot slot : slots) {
       if (slot >= state.on_disk) {
@@ -100,11 +100,12 @@ class ProbeBatch::Vectors {
   }
 
   /// Of all that were asked for.
-  std::size_t bytes() const { return waiting_.size() * view_.vector_form.unit_bytes(); }
+  std::size_t bytes() const { return waiting_.size() * view_.state.vector_form.unit_bytes(); }
   void finish() {
+    const VectorForm& form = view_.state.vector_form;
     while (const auto arrival = batch_.next()) {
       for (const auto& [probe, slot] : waiting_[arrival->tag]) {
-        probe->take_exact(slot, arrival->block->data() + view_.vector_form.in_unit(slot));
+        probe->take_exact(slot, form.vector(arrival->block->data() + form.in_unit(slot), buffer_));
       }
     }
   }
@@ -116,6 +117,7 @@ class ProbeBatch::Vectors {
   std::unordered_map<std::size_t, std::size_t> places_;
   std::vector<std::vector<std::pair<Probe*, Slot>>> waiting_;
   std::vector<io::BlockRequest> requests_;
+  std::vector<std::byte> buffer_;
 };
 
 void ProbeBatch::run(std::span<const std::unique_ptr<Probe>> probes) {

@@ -42,7 +42,7 @@ void DiskIndex::require_open() const {
 template <class Take>
 void DiskIndex::for_vectors(std::span<const Slot> slots, SearchCost& cost, Take&& take) const {
   const auto fresh = std::lower_bound(slots.begin(), slots.end(), static_cast<Slot>(state_->on_disk));
-  read_vectors(*state_, vector_form_, {slots.begin(), fresh}, cost, take);
+  read_vectors(*state_, {slots.begin(), fresh}, cost, take);
   for (auto at = fresh; at != slots.end(); ++at) take(*at, fresh_.row(*at));
 }
 
@@ -50,28 +50,28 @@ void DiskIndex::for_vectors(std::span<const Slot> slots, SearchCost& cost, Take&
 void DiskIndex::scan_vectors(const SlotSet* passing, SearchCost& cost,
                              const std::function<void(Slot, const std::byte*)>& take) const {
   const State& state = *state_;
+  const VectorForm& form = state.vector_form;
   const storage::File& file = state.vectors_file->reader().file().plain();
-  const std::size_t longest = std::max<std::size_t>(1, kScanBytes / vector_form_.unit_bytes());
+  const std::size_t longest = std::max<std::size_t>(1, kScanBytes / form.unit_bytes());
   std::vector<Slot> run;
-  std::vector<std::byte> bytes;
+  std::vector<std::byte> bytes, buffer;
   const auto read = [&] {
     if (run.empty()) return;
-    const std::size_t first = vector_form_.unit(run.front()), units = vector_form_.unit(run.back()) + 1 - first;
-    bytes.resize(units * vector_form_.unit_bytes());
-    if (file.read_at(vector_form_.offset(first), bytes) != bytes.size()) {
+    const std::size_t first = form.unit(run.front()), units = form.unit(run.back()) + 1 - first;
+    bytes.resize(units * form.unit_bytes());
+    if (file.read_at(form.offset(first), bytes) != bytes.size()) {
       throw CorruptError(file.name() + ": ends before the vectors do");
     }
     for (std::size_t u = 0; u < units; ++u) {
-      if (checksum(std::span(bytes).subspan(u * vector_form_.unit_bytes(), vector_form_.unit_bytes())) !=
-          state.sums[first + u]) {
-        throw CorruptError(file.name() + ": damaged at byte " + std::to_string(vector_form_.offset(first + u)));
+      if (checksum(std::span(bytes).subspan(u * form.unit_bytes(), form.unit_bytes())) != state.sums[first + u]) {
+        throw CorruptError(file.name() + ": damaged at byte " + std::to_string(form.offset(first + u)));
       }
     }
     ++cost.reads;
     cost.bytes_read += bytes.size();
     for (Slot slot : run) {
-      take(slot,
-           bytes.data() + (vector_form_.unit(slot) - first) * vector_form_.unit_bytes() + vector_form_.in_unit(slot));
+      const std::byte* at = bytes.data() + (form.unit(slot) - first) * form.unit_bytes() + form.in_unit(slot);
+      take(slot, form.vector(at, buffer));
     }
     run.clear();
   };
@@ -82,8 +82,8 @@ void DiskIndex::scan_vectors(const SlotSet* passing, SearchCost& cost,
       take(slot, fresh_.row(slot));
       return;
     }
-    if (!run.empty() && (vector_form_.unit(slot) > vector_form_.unit(run.back()) + kGap ||
-                         vector_form_.unit(slot) >= vector_form_.unit(run.front()) + longest)) {
+    if (!run.empty() &&
+        (form.unit(slot) > form.unit(run.back()) + kGap || form.unit(slot) >= form.unit(run.front()) + longest)) {
       read();
     }
     run.push_back(slot);
@@ -102,7 +102,7 @@ void DiskIndex::for_passing(const SlotSet* passing, std::size_t count, SearchCos
 }
 
 ProbeView DiskIndex::probe_view(const Bitset& accepted, const SlotSet* passing) const {
-  return {*state_, table_, codes_, list_form_, vector_form_, row_form(), accepted, passing};
+  return {*state_, table_, codes_, list_form_, row_form(), accepted, passing};
 }
 
 // How many lists are read where so many items pass.
@@ -120,7 +120,7 @@ void DiskIndex::fetch(std::span<const Slot> slots, std::byte* out) const {
   for (std::size_t i = 0; i < slots.size(); ++i) wanted.emplace_back(slots[i], i);
   std::sort(wanted.begin(), wanted.end());
   SearchCost cost;
-  const std::size_t bytes = vector_form_.vector_bytes();
+  const std::size_t bytes = row_bytes();
   for_vectors(sorted, cost, [&](Slot slot, const std::byte* row) {
     for (auto at = std::lower_bound(wanted.begin(), wanted.end(), std::pair<Slot, std::size_t>(slot, 0));
          at != wanted.end() && at->first == slot; ++at) {
@@ -154,7 +154,7 @@ bool DiskIndex::search_one(const QueryView& query, const SearchRequest& request,
     s.nearest.reset(k);
     const auto take = [&](Slot slot, const std::byte* row) {
       if (slot == query.left_out) return;
-      if (query.left_out != kNoSlot && std::memcmp(row, query.data, vector_form_.vector_bytes()) == 0) return;
+      if (query.left_out != kNoSlot && std::memcmp(row, query.data, row_bytes()) == 0) return;
       s.nearest.push(Candidate(score_row(exact, row_form(), row), slot));
       ++s.cost.distances;
     };

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -26,6 +27,8 @@ class Spool {
   void finish() { flush(); }
   void read(std::size_t first, std::span<std::byte> out) const;
   std::span<const std::int64_t> ids() const { return ids_; }
+  /// Of 8 bits where that holds all of them, else the dtype that they have.
+  DType narrowest() const;
   /// Table::longest() of them.
   float longest() const { return longest_; }
   /// A hash of the set of (id, vector).
@@ -43,6 +46,8 @@ class Spool {
   std::vector<std::byte> waiting_;
   std::uint64_t written_ = 0, hash_ = 0;
   float longest_ = 0;
+  static constexpr std::array kNarrow{DType::u8, DType::i8};
+  std::array<bool, kNarrow.size()> fit_{true, true};  ///< whether all vectors so far do
   std::vector<std::int64_t> ids_;
 };
 

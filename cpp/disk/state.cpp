@@ -128,8 +128,7 @@ void VectorWriter::add(const std::byte* vector) {
     waiting_.resize(waiting_.size() + form_.unit_bytes());
     rows_ = 0;
   }
-  std::memcpy(waiting_.data() + waiting_.size() - form_.unit_bytes() + rows_++ * form_.vector_bytes(), vector,
-              form_.vector_bytes());
+  form_.put(vector, waiting_.data() + waiting_.size() - form_.unit_bytes() + rows_++ * form_.vector_bytes());
 }
 
 void VectorWriter::flush() {

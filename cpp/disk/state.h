@@ -66,7 +66,10 @@ float score_row(const Scan& scan, const RowForm& form, const std::byte* row);
 /// beside another and takes its place; `fresh` and `homes` alone change meanwhile.
 struct State {
   State(const Params& params, const Table& table)
-      : fresh(params.lists.dim, params.lists.metric), centroids(table), replicas(params.lists.replicas) {}
+      : fresh(params.lists.dim, params.lists.metric),
+        centroids(table),
+        replicas(params.lists.replicas),
+        vector_form(params.lists.dim, params.lists.dtype, params.lists.dtype) {}
 
   PostingLists fresh;
   CentroidIndex centroids;
@@ -76,6 +79,7 @@ struct State {
   Array<std::uint32_t> homes;
   std::uint32_t replicas;
   /// Of the slots whose vectors are in the file; the sums are of its units.
+  VectorForm vector_form;
   std::size_t on_disk = 0;
   Array<std::uint32_t> sums;
   std::uint64_t lists_end = kHeaderBytes;  ///< of what was written to the file of lists
@@ -106,9 +110,10 @@ struct State {
 
 /// Calls take(slot, row) for slots on disk, which ascend, as their vectors arrive.
 template <class Take>
-void read_vectors(const State& state, const VectorForm& form, std::span<const Slot> slots, SearchCost& cost,
-                  Take&& take) {
+void read_vectors(const State& state, std::span<const Slot> slots, SearchCost& cost, Take&& take) {
   constexpr std::size_t kAtOnce = 128;
+  const VectorForm& form = state.vector_form;
+  std::vector<std::byte> buffer;
   std::vector<io::BlockRequest> requests;
   std::vector<std::size_t> firsts;  // of each request the place of its first slot
   for (std::size_t at = 0; at < slots.size();) {
@@ -125,7 +130,7 @@ void read_vectors(const State& state, const VectorForm& form, std::span<const Sl
     batch.add(requests);
     while (const auto arrival = batch.next()) {
       for (std::size_t i = firsts[arrival->tag]; i < firsts[arrival->tag + 1]; ++i) {
-        take(slots[i], arrival->block->data() + form.in_unit(slots[i]));
+        take(slots[i], form.vector(arrival->block->data() + form.in_unit(slots[i]), buffer));
       }
     }
     cost.reads += batch.reads();

@@ -51,8 +51,8 @@ std::vector<std::string> DiskIndex::damage() const {
   }
   const storage::File& vectors = state.vectors_file->reader().file().plain();
   for (std::size_t unit = 0; unit < state.sums.size(); ++unit) {
-    read(vectors, vector_form_.offset(unit), vector_form_.unit_bytes(), state.sums[unit],
-         "the vectors from slot " + std::to_string(unit * vector_form_.rows_in_unit()) + " on");
+    read(vectors, state.vector_form.offset(unit), state.vector_form.unit_bytes(), state.sums[unit],
+         "the vectors from slot " + std::to_string(unit * state.vector_form.rows_in_unit()) + " on");
   }
   return found;
 }

@@ -252,7 +252,7 @@ void DiskIndex::apply(const std::string& kind, const std::shared_ptr<const Conta
   }
   if (kind != "add") throw CorruptError("a change of unknown kind '" + kind + "'");
   const storage::SectionInfo& section = record->require("vectors", ElementType::u8, 2);
-  if (section.shape[0] != ids.size() || section.shape[1] != vector_form_.vector_bytes()) {
+  if (section.shape[0] != ids.size() || section.shape[1] != row_bytes()) {
     throw CorruptError("vectors of a change have a wrong shape");
   }
   const std::span<std::byte> rows = record->view(section);
@@ -329,9 +329,10 @@ DiskIndex::Counts DiskIndex::counts() const {
     counts.bytes_read += file->reader().counters().bytes;
   }
   counts.list_file_bytes = state.lists_end;
-  counts.vector_file_bytes = vector_form_.offset(state.sums.size());
+  counts.vector_file_bytes = state.vector_form.offset(state.sums.size());
   counts.log_bytes = log_bytes_;
   counts.engine = io::engine_name(state.lists_file->reader().engine());
+  counts.stored_dtype = state.vector_form.stored();
   counts.direct = state.lists_file->reader().file().direct();
   return counts;
 }

@@ -42,7 +42,9 @@ std::unique_ptr<FlatIndex> copy_of(const FlatIndex& flat) {
 
 /// A directory nobody has open, and what it holds.
 struct Specimen {
-  Specimen() : flat(flat_of(small_lists(), first())) { build(path(), small_lists(), first()); }
+  explicit Specimen(const Vectors& vectors = first()) : flat(flat_of(small_lists(), vectors)) {
+    build(path(), small_lists(), vectors);
+  }
   static Vectors first() {
     Vectors some(kDim, DType::f32);
     for (std::size_t i = 0; i < kItems; ++i) some.add(stock(), i);
@@ -106,6 +108,16 @@ Specimen grown() {
   test::fail(__FILE__, __LINE__, "no merge began a new file of lists");
 }
 
+/// One whose vectors are bytes, until its next merge builds all anew.
+Specimen narrow() {
+  const Vectors vectors = Vectors::clustered(kItems, kDim, DType::i8).as(DType::f32);
+  Specimen specimen(vectors);
+  const auto index = disk::testing::open(specimen.path());
+  CHECK(index->counts().stored_dtype == DType::i8);
+  specimen.both(*index, [](Index& i) { add_rows(i, 1000, kItems, 20); });
+  return specimen;
+}
+
 struct Operation {
   const char* name;
   Specimen specimen;
@@ -120,6 +132,7 @@ std::vector<Operation> operations() {
   std::vector<Operation> all;
   all.push_back({"merge", changed(), merge});
   all.push_back({"merge into a new file", grown(), merge});
+  all.push_back({"merge of wider vectors", narrow(), merge});
   all.push_back({"compact", changed(), [](Index& i) { i.compact(1, {}); }});
   all.push_back({"add", changed(), [](Index& i) { add_rows(i, 10, kItems + 300, 30); }});
   all.push_back({"remove", changed(), [](Index& i) { i.remove(ids_from(0, 30), 1); }});

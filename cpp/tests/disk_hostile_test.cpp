@@ -31,11 +31,23 @@ namespace {
 constexpr std::uint32_t kDim = 6;
 constexpr std::size_t kItems = 150;
 
+struct Specimen {
+  Metric metric;
+  const char* codec;
+  DType held = DType::f32;  ///< what floats are that
+  std::uint32_t dim = kDim;
+};
+constexpr Specimen kSpecimens[] = {{Metric::l2, "rabitq:1"},
+                                   {Metric::cosine, "rabitq:2"},
+                                   {Metric::ip, "int8"},
+                                   {Metric::l2, "float32"},
+                                   {Metric::l2, "rabitq:2", DType::u8, 160}};
+
 /// Lists that were merged, deleted items, some that are in the manifest alone, and changes in the log.
-void make_specimen(const std::string& directory, Metric metric, const char* codec) {
-  Params params = params_of(kDim, metric, codec);
-  const Vectors stock = Vectors::clustered(kItems + 200, kDim);
-  Vectors first(kDim, DType::f32);
+void make_specimen(const std::string& directory, const Specimen& specimen) {
+  Params params = params_of(specimen.dim, specimen.metric, specimen.codec);
+  const Vectors stock = Vectors::clustered(kItems + 200, specimen.dim, specimen.held).as(DType::f32);
+  Vectors first(specimen.dim, DType::f32);
   for (std::size_t i = 0; i < kItems; ++i) first.add(stock, i);
   build(directory, params, first);
   const auto index = disk::testing::open(directory);
@@ -96,17 +108,10 @@ bool use(const std::string& directory) {
   return true;
 }
 
-struct Specimen {
-  Metric metric;
-  const char* codec;
-};
-constexpr Specimen kSpecimens[] = {
-    {Metric::l2, "rabitq:1"}, {Metric::cosine, "rabitq:2"}, {Metric::ip, "int8"}, {Metric::l2, "float32"}};
-
 /// A directory to be spoilt, over and over.
 class Victim {
  public:
-  explicit Victim(const Specimen& specimen) { make_specimen(good(), specimen.metric, specimen.codec); }
+  explicit Victim(const Specimen& specimen) { make_specimen(good(), specimen); }
   std::string good() const { return dir_.file("good"); }
   std::string bad(const std::string& name) const { return dir_.file("bad") + "/" + name; }
   Bytes file(const std::string& name) const { return read_file(good() + "/" + name); }
@@ -188,8 +193,8 @@ TEST(disk_hostile_lists_with_right_checksums) {
     const Victim victim(specimen);
     const Bytes manifest = victim.file("index.ann"), good = victim.file("lists-0");
     const Place places = place_of(manifest, "lists.places");
-    const ListForm form(ListCodes(kDim, specimen.metric),
-                        ItemCodes(params_of(kDim, specimen.metric, specimen.codec)).bytes());
+    const ListForm form(ListCodes(specimen.dim, specimen.metric),
+                        ItemCodes(params_of(specimen.dim, specimen.metric, specimen.codec)).bytes());
     for (int attempt = 0; attempt < 10; ++attempt) {
       Bytes bad_manifest(manifest), bad(good);
       for (std::size_t at = places.offset; at < places.offset + places.length; at += sizeof(ListPlace)) {
@@ -217,7 +222,7 @@ TEST(disk_hostile_vectors_with_right_checksums) {
     const Victim victim(specimen);
     const Bytes manifest = victim.file("index.ann"), good = victim.file("vectors-0");
     const Place sums = place_of(manifest, "vectors.sums");
-    const VectorForm form(kDim * sizeof(float));
+    const VectorForm form(specimen.dim, DType::f32, specimen.held);
     for (int attempt = 0; attempt < 10; ++attempt) {
       Bytes bad_manifest(manifest), bad(good);
       for (std::size_t unit = 0; unit < sums.length / 4; ++unit) {

@@ -7,6 +7,7 @@
 #include <memory>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "core/error.h"
@@ -36,8 +37,10 @@ OpenOptions cached() {
 /// An index of the first kItems vectors of `stock`, and all that is done to it done to a flat one, too.
 struct Pair {
   explicit Pair(const Params& params, const OpenOptions& how = mapped())
+      : Pair(params, how, Vectors::clustered(kItems + 200, params.lists.dim, params.lists.dtype, 1)) {}
+  Pair(const Params& params, const OpenOptions& how, Vectors vectors)
       : options(how),
-        stock(Vectors::clustered(kItems + 200, params.lists.dim, params.lists.dtype, 1)),
+        stock(std::move(vectors)),
         queries(Vectors::clustered(20, params.lists.dim, params.lists.dtype, 2)) {
     Vectors first(params.lists.dim, params.lists.dtype);
     for (std::size_t i = 0; i < kItems; ++i) first.add(stock, i);
@@ -209,6 +212,49 @@ TEST(disk_vectors_of_every_dtype) {
       pair.reopen();
       CHECK(same_items(*pair.index, *pair.flat));
       CHECK(pair.index->damage().empty());
+    }
+  }
+}
+
+TEST(disk_vectors_of_whole_numbers_are_bytes) {
+  constexpr std::uint32_t kWide = 100;  // 10 floats, 20 halves, 40 bytes to a page
+  for (const DType dtype : {DType::f32, DType::f16}) {
+    for (const DType integer : {DType::u8, DType::i8}) {
+      for (const Metric metric : kMetrics) {
+        const char* codec = metric == Metric::ip ? "float32" : "int8";
+        Pair pair(params_of(kWide, metric, codec, dtype), mapped(),
+                  Vectors::clustered(kItems + 200, kWide, integer, 1).as(dtype));
+        const auto stored = [&] { return pair.index->counts().stored_dtype; };
+        const std::size_t narrow = pair.index->counts().vector_file_bytes;
+        CHECK(stored() == integer);
+        CHECK(narrow <= kHeaderBytes + (kItems + 39) / 40 * 4096);
+        change_everything(pair);
+        pair.merge();
+        CHECK(stored() == integer);
+        pair.check();
+        pair.reopen();
+        CHECK(stored() == integer);
+        // What no byte holds: in memory at first, then all is built anew as it was given.
+        const Vectors other = Vectors::clustered(3, kWide, dtype, 3);
+        pair.both([&](Index& i) { i.add(other.block(), ids_from(5000, 3), OnConflict::raise, 1, {}); });
+        CHECK(stored() == integer);
+        pair.check();
+        pair.reopen();
+        pair.check();
+        pair.merge();
+        CHECK(stored() == dtype);
+        pair.check();
+        pair.add(3000, kItems + 70, 20);
+        pair.merge();
+        pair.reopen();
+        CHECK(stored() == dtype);
+        pair.check();
+        // Built without them, it is narrow again.
+        pair.remove(5000, 3);
+        pair.both([](Index& i) { i.compact(1, {}); });
+        CHECK(stored() == integer);
+        pair.check();
+      }
     }
   }
 }
