@@ -42,7 +42,8 @@ class SPANNIndex(Calibrated):
         Lists that a vector stands in, 1 to 8: the nearest, and then those that are near on another side (Sun et al.,
         SOAR, NeurIPS 2023, arXiv 2404.00774).
     dtype : {"float32", "float16", "int8", "uint8"}, optional
-        How vectors are stored; default: as the first ones come.
+        Of vectors; default: as the first ones come. In a directory those that are all whole numbers of 8 bits are kept
+        in bytes (`stats()` has the ``stored_dtype``), which loses nothing.
     seed : int
         The lists are a function of the set of (id, vector), the parameters and the seed.
     """

@@ -155,7 +155,9 @@ class DiskSPANNIndex(SPANNIndex):
     def __repr__(self) -> str:
         if self._core.closed:
             return f"{type(self).__name__}({self._path!r}, closed)"
-        return f"{super().__repr__()[:-1]}, codec={self._core.codec!r}, path={self._path!r})"
+        stored = self._core.counts()["stored_dtype"]
+        narrow = f", vectors stored as {stored!r}" if stored != self._core.dtype else ""
+        return f"{super().__repr__()[:-1]}{narrow}, codec={self._core.codec!r}, path={self._path!r})"
 
 
 def build(

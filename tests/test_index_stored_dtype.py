@@ -1,4 +1,4 @@
-"""Floats that are whole numbers of 8 bits, which a graph keeps in bytes."""
+"""Floats that are whole numbers of 8 bits, which a graph and a directory keep in bytes."""
 
 from __future__ import annotations
 
@@ -47,6 +47,28 @@ def test_what_is_added_comes_back(first: list[list[float]], then: list[list[floa
     index.compact()
     assert index.stats()["stored_dtype"] == held_by(rows)
     assert index.get(range(len(rows))).tobytes() == rows.tobytes()
+
+
+@settings(max_examples=25, deadline=None)
+@given(first=ROWS, then=ROWS, dtype=st.sampled_from(["float32", "float16"]))
+def test_what_is_added_to_a_directory_comes_back(
+    tmp_path_factory: pytest.TempPathFactory, first: list[list[float]], then: list[list[float]], dtype: str
+) -> None:
+    rows = np.array([*first, *then], dtype)
+    path = tmp_path_factory.mktemp("index")
+    with annlib.SPANNIndex.build(path, rows[: len(first)]) as index:  # type: ignore[attr-defined]
+        assert index.stats()["stored_dtype"] == held_by(rows[: len(first)])
+        index.add(rows[len(first) :])
+        index.flush()
+        assert index.get(range(len(rows))).tobytes() == rows.tobytes()
+    with annlib.SPANNIndex.open(path) as index:
+        assert index.dtype == dtype
+        assert index.get(range(len(rows))).tobytes() == rows.tobytes()
+        index.compact()
+        stored = index.stats()["stored_dtype"]
+        assert stored == held_by(rows)
+        assert (f"stored as {stored!r}" in repr(index)) == (stored != dtype)
+        assert index.get(range(len(rows))).tobytes() == rows.tobytes()
 
 
 @pytest.mark.parametrize("mmap", [False, True])

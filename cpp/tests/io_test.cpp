@@ -3,6 +3,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <cstring>
+#include <fstream>
 #include <numeric>
 #include <set>
 
@@ -239,6 +241,33 @@ TEST(pages_are_aligned_and_used_again) {
   const Pages again(2 * kAlignment);
   CHECK(seen.contains(again.data()));
   CHECK_EQ(Pages::idle_bytes(), idle - 2 * kAlignment);
+}
+
+TEST(pages_take_what_they_are_long) {
+  const auto resident = [] {
+    std::size_t all = 0, in_memory = 0;
+    std::ifstream("/proc/self/statm") >> all >> in_memory;
+    return in_memory * static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
+  };
+  constexpr std::size_t kBlocks = 20480;  // 80 MiB, more than is kept
+  const auto fill = [&] {
+    std::set<const std::byte*> places;
+    std::vector<Pages> all;
+    for (std::size_t i = 0; i < kBlocks; ++i) {
+      std::memset(all.emplace_back(kAlignment).data(), static_cast<int>(i % 251), kAlignment);
+      places.insert(all.back().data());
+    }
+    CHECK_EQ(places.size(), kBlocks);
+    for (std::size_t i = 0; i < kBlocks; ++i) {
+      CHECK(all[i].data()[0] == std::byte(i % 251) && all[i].data()[kAlignment - 1] == std::byte(i % 251));
+    }
+    return resident();
+  };
+  const std::size_t before = resident() - std::min(resident(), Pages::idle_bytes()), filled = fill();
+  CHECK(filled < before + kBlocks * kAlignment / 4 * 5, before, " to ", filled);
+  CHECK(Pages::idle_bytes() <= std::size_t{64} << 20);
+  CHECK(resident() < filled - (std::size_t{12} << 20), resident());
+  fill();
 }
 
 TEST(the_cache_keeps_to_its_bytes_and_what_is_found_again) {

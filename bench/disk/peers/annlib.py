@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -35,14 +36,20 @@ class DiskSPANN(DiskPeer):
             **{"codec": f"rabitq:{self._bits()}", **self.params},
         )
         index.close()
+        self._table_file.write_text(str(self._memory_without_cache()))
 
     def _bits(self) -> int:
         room = self.memory / self.rows.count - _ITEM_BYTES
         return int(min(max(2, 8 * room // self.rows.dim), 4))
 
     def open(self, threads: int) -> None:
-        cache = max(0, self.memory - self._memory_without_cache())
+        cache = max(0, self.memory - int(self._table_file.read_text()))
         self._index = annlib.SPANNIndex.open(self.folder / "index", cache=cache, read_only=True)
+
+    @property
+    def _table_file(self) -> Path:
+        """What the index takes besides its cache: to open it once more for that would count as memory of searches."""
+        return self.folder / "memory_bytes"
 
     def _memory_without_cache(self) -> int:
         with annlib.SPANNIndex.open(self.folder / "index", cache=0, read_only=True) as index:
