@@ -126,7 +126,7 @@ class DiskIndex::Merge {
       split(l, members, free);
       Scratch s;
       std::vector<NearCentroid> near;
-      base_->near_lists(index_.metric_, base_->fresh.centroid(l), kNeighbours + 1, s, near);
+      base_->centroids.search_squared(base_->fresh, base_->fresh.centroid(l), kNeighbours + 1, s, near);
       for (const NearCentroid& other : near) {
         if (other.centroid == l) continue;
         members = members_of(other.centroid);

@@ -86,20 +86,6 @@ void State::measure_length() {
   length = fresh.count() > 0 && std::isfinite(sum) ? std::sqrt(sum / static_cast<float>(fresh.count())) : 0.0f;
 }
 
-void State::near_lists(Metric metric, const float* row, std::size_t n, Scratch& s,
-                       std::vector<NearCentroid>& near) const {
-  if (metric != Metric::ip) return centroids.search_squared(fresh, row, n, s, near);
-  near.clear();
-  s.need(fresh.count());
-  CentroidDistances(fresh.centroids().data(), fresh.dim()).all(row, fresh.count(), s.distances.data());
-  for (std::uint32_t list = 0; list < fresh.count(); ++list) {
-    if (!is_given_up(list)) near.push_back({s.distances[list], list});
-  }
-  n = std::min(n, near.size());
-  std::partial_sort(near.begin(), near.begin() + static_cast<std::ptrdiff_t>(n), near.end());
-  near.resize(n);
-}
-
 ListPlace ListWriter::write(std::span<std::byte> list, std::size_t size) {
   ListPlace place;
   place.offset = end_;

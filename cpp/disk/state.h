@@ -97,8 +97,6 @@ struct State {
   std::span<const std::uint32_t> homes_of(Slot slot) const {
     return {homes.data() + std::size_t{slot} * replicas, replicas};
   }
-  /// The n lists nearest to a row by squared distance, whatever the metric: lists are what lies together.
-  void near_lists(Metric metric, const float* row, std::size_t n, Scratch& s, std::vector<NearCentroid>& near) const;
   /// From the centroids, `length`.
   void measure_length();
   bool is_given_up(std::uint32_t list) const { return std::binary_search(given_up.begin(), given_up.end(), list); }

@@ -86,7 +86,7 @@ std::vector<std::uint32_t> DiskIndex::homes_for(const State& state, std::span<co
     std::vector<NearCentroid> near;
     for (std::size_t i = begin; i < end; ++i) {
       state.fresh.codes().load(rows[i], dtype_, row.data());
-      state.near_lists(metric_, row.data(), kChosenAmong, s, near);
+      state.centroids.search_squared(state.fresh, row.data(), kChosenAmong, s, near);
       choose_homes(near, state.fresh.centroids(), dim_, {homes.data() + i * replicas, replicas});
     }
   });

@@ -108,6 +108,17 @@ void CentroidIndex::remove(std::uint32_t list) {
   --count_;
 }
 
+std::vector<std::uint32_t> CentroidIndex::numbers() const {
+  std::vector<std::uint32_t> all;
+  if (graph_) {
+    for (const std::int64_t id : graph_->ids()) all.push_back(static_cast<std::uint32_t>(id));
+  }
+  for (std::uint32_t list = 0; list < group_.size(); ++list) {
+    if (group_[list] != kNoList) all.push_back(list);
+  }
+  return all;
+}
+
 void CentroidIndex::search(const PostingLists& lists, const float* row, const simd::BlockQuery& tables, std::size_t n,
                            Scratch& s) const {
   s.found.clear();
@@ -139,9 +150,7 @@ void CentroidIndex::search(const PostingLists& lists, const float* row, const si
     s.need(lists.count());
     scan.score_range(0, lists.count(), s.distances.data());
     s.cost.distances += lists.count();
-    for (std::uint32_t list = 0; list < group_.size(); ++list) {
-      if (group_[list] != kNoList) s.found.emplace_back(s.distances[list], list);
-    }
+    for (const std::uint32_t list : numbers()) s.found.emplace_back(s.distances[list], list);
     return cut();
   }
   const std::size_t more = std::min(spare(n), count());
@@ -159,11 +168,7 @@ void CentroidIndex::search(const PostingLists& lists, const float* row, const si
   }
   std::vector<Slot> all;
   // Estimates of vectors that are too long for floats are no numbers.
-  if (s.lists.sorted().size() < more) {
-    for (std::uint32_t list = 0; list < group_.size(); ++list) {
-      if (group_[list] != kNoList) all.push_back(list);
-    }
-  }
+  if (s.lists.sorted().size() < more) all = numbers();
   s.need(std::max(more, all.size()));
   std::size_t at = 0;
   for (Candidate c : s.lists.sorted()) s.slots[at++] = c.slot();
@@ -176,8 +181,17 @@ void CentroidIndex::search(const PostingLists& lists, const float* row, const si
 
 void CentroidIndex::search_squared(const PostingLists& lists, const float* row, std::size_t n, Scratch& s,
                                    std::vector<NearCentroid>& near) const {
-  search(lists, row, lists.codes().prepare(row, s.tables), n, s);
   near.clear();
+  if (table_->metric() == Metric::ip) {
+    s.need(lists.count());
+    CentroidDistances(lists.centroids().data(), lists.dim()).all(row, lists.count(), s.distances.data());
+    for (const std::uint32_t list : numbers()) near.push_back({s.distances[list], list});
+    n = std::min(n, near.size());
+    std::partial_sort(near.begin(), near.begin() + static_cast<std::ptrdiff_t>(n), near.end());
+    near.resize(n);
+    return;
+  }
+  search(lists, row, lists.codes().prepare(row, s.tables), n, s);
   for (Candidate c : s.found) near.push_back({c.distance() / lists.codes().part(), c.slot()});
 }
 

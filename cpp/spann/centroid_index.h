@@ -37,7 +37,8 @@ class CentroidIndex {
   /// and `tables` it prepared for their codes.
   void search(const PostingLists& lists, const float* row, const simd::BlockQuery& tables, std::size_t n,
               Scratch& s) const;
-  /// The same by squared distance, into `near`. Not under ip, where what is nearest is something else.
+  /// The same by squared distance whatever the metric, into `near`: lists are what lies together. Under ip, where
+  /// what is nearest is something else, all are compared.
   void search_squared(const PostingLists& lists, const float* row, std::size_t n, Scratch& s,
                       std::vector<NearCentroid>& near) const;
   /// These lists, nearest first, into s.found.
@@ -48,6 +49,8 @@ class CentroidIndex {
   }
 
  private:
+  /// The lists that there are, ascending or not.
+  std::vector<std::uint32_t> numbers() const;
   Scan exact(const PostingLists& lists, const float* row) const;
   void put(std::uint32_t list, const float* centroid);
 

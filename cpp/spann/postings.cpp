@@ -22,22 +22,6 @@ Postings::Postings(const Table& table, std::uint32_t list_size, std::uint32_t re
     : table(table), list_size(list_size), replicas(replicas), seed(seed) {}
 
 // By squared distance, whatever the metric: lists are what lies together.
-void Postings::near_lists(const float* row, std::size_t n, Scratch& s, std::vector<NearCentroid>& near) const {
-  if (table.metric() == Metric::ip) {
-    near.clear();
-    s.need(lists.count());
-    CentroidDistances(lists.centroids().data(), table.dim()).all(row, lists.count(), s.distances.data());
-    for (std::uint32_t list = 0; list < lists.count(); ++list) {
-      if (lists.size(list) > 0) near.push_back({s.distances[list], list});
-    }
-    n = std::min(n, near.size());
-    std::partial_sort(near.begin(), near.begin() + static_cast<std::ptrdiff_t>(n), near.end());
-    near.resize(n);
-    return;
-  }
-  centroids.search_squared(lists, row, n, s, near);
-}
-
 std::vector<std::uint32_t> Postings::homes_for(std::span<const Slot> slots, int threads) const {
   std::vector<std::uint32_t> homes(slots.size() * replicas);
   parallel_for(slots.size(), kGrain, threads, [&](std::size_t begin, std::size_t end, int) {
@@ -46,7 +30,7 @@ std::vector<std::uint32_t> Postings::homes_for(std::span<const Slot> slots, int 
     std::vector<NearCentroid> near;
     for (std::size_t i = begin; i < end; ++i) {
       stored.load(slots[i], row.data());
-      near_lists(row.data(), kChosenAmong, s, near);
+      centroids.search_squared(lists, row.data(), kChosenAmong, s, near);
       choose_homes(near, lists.centroids(), table.dim(), {homes.data() + i * replicas, replicas});
     }
   });
@@ -107,7 +91,7 @@ void Postings::split(std::uint32_t list, int threads, FairSharedMutex& lock) {
   const std::size_t count = parts.centroids.size() / dim;
   Scratch s;
   std::vector<NearCentroid> near;
-  near_lists(lists.centroid(list), kNeighbours + 1, s, near);
+  centroids.search_squared(lists, lists.centroid(list), kNeighbours + 1, s, near);
 
   std::lock_guard writing(lock);
   centroids.remove(list);

@@ -61,8 +61,6 @@ struct Postings final : FilterLists {
 
   // Changes. (postings.cpp)
 
-  /// The n nearest lists to a row by squared distance.
-  void near_lists(const float* row, std::size_t n, Scratch& s, std::vector<NearCentroid>& near) const;
   std::vector<std::uint32_t> homes_for(std::span<const Slot> slots, int threads) const override;
   void settle(std::span<const Slot> slots, std::span<const std::uint32_t> chosen) override;
   void leave_lists(Slot slot) override;

@@ -144,7 +144,7 @@ void Postings::leave_out_near(const QueryView& query, double share, Scratch& s, 
   lists.codes().load(query.data, query.dtype, row.data());
   std::vector<NearCentroid> near;
   const auto n = static_cast<std::size_t>(std::ceil(share * static_cast<double>(centroids.count())));
-  near_lists(row.data(), n, s, near);
+  centroids.search_squared(lists, row.data(), n, s, near);
   std::vector<Slot> members;
   for (const NearCentroid& list : near) {
     lists.slots_of(list.centroid, members);
