@@ -254,7 +254,6 @@ def test_nothing_acknowledged_is_lost_by_kill_9(tmp_path: Path) -> None:
         with SPANNIndex.open(tmp_path / "x") as index:
             found = {int(i) for i in index.ids}
             assert there - maybe <= found
-            assert not (set(range(max(found) + 1)) - there - maybe) & found or True
             # One call more may have been made durable than was told of.
             assert len(found - there - maybe) <= 40
             assert (

@@ -416,7 +416,8 @@ class DiskIndex::Merge {
   std::map<std::uint32_t, std::vector<Posting>> joined_;
 };
 
-// Codes of whole numbers tell little of others: where these come to those, all is built anew.
+// Whether the file of vectors can take what has come. Codes learnt from whole numbers tell little of others, so where
+// it cannot all is built anew.
 bool DiskIndex::holds_fresh(const VectorForm& form) const {
   Slot slot = fresh_.first();
   while (slot < table_.slots() && (!form.narrow() || form.holds(fresh_.row(slot)))) ++slot;

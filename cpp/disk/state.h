@@ -78,8 +78,8 @@ struct State {
   /// The lists of each slot, kNoList for those it has not: replicas a slot.
   Array<std::uint32_t> homes;
   std::uint32_t replicas;
-  /// Of the slots whose vectors are in the file; the sums are of its units.
   VectorForm vector_form;
+  /// Of the slots whose vectors are in the file; the sums are of its units.
   std::size_t on_disk = 0;
   Array<std::uint32_t> sums;
   std::uint64_t lists_end = kHeaderBytes;  ///< of what was written to the file of lists

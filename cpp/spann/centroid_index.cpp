@@ -72,6 +72,8 @@ void CentroidIndex::build(const PostingLists& lists, std::span<const std::uint32
   params.dim = dim;
   params.metric = table_->metric() == Metric::ip ? Metric::ip : Metric::l2;
   params.ef_construction = 100;
+  params.codec = "int8";
+  params.keep_vectors = false;  // the lists have them
   graph_ = std::make_unique<HnswIndex>(params);
   std::vector<std::int64_t> ids(numbers.begin(), numbers.end());
   graph_->add({centroids.data(), DType::f32, ids.size(), dim}, ids, OnConflict::raise, threads, {});
@@ -125,27 +127,30 @@ void CentroidIndex::search(const PostingLists& lists, const float* row, const si
   n = std::min(n, count());
   if (n == 0) return;
   const Scan scan = exact(lists, row);
-  if (graph_) {
-    std::vector<std::int64_t> ids(n);
-    std::int64_t given = 0;
-    SearchRequest request;
-    request.k = n;
-    request.ef = spare(n);
-    request.threads = 1;
-    const float part = lists.codes().part();
-    s.need(n);
-    s.cost += graph_->search({row, DType::f32, 1, table_->dim()}, request, {ids.data(), s.distances.data(), &given});
-    for (std::int64_t i = 0; i < given; ++i) {
-      s.found.emplace_back(part * s.distances[static_cast<std::size_t>(i)],
-                           static_cast<Slot>(ids[static_cast<std::size_t>(i)]));
-    }
-    return;
-  }
+  const std::size_t more = std::min(spare(n), count());
   const auto cut = [&] {
     const auto end = s.found.begin() + static_cast<std::ptrdiff_t>(std::min(n, s.found.size()));
     std::partial_sort(s.found.begin(), end, s.found.end());
     s.found.erase(end, s.found.end());
   };
+  // Of those that codes show to be near.
+  const auto rank = [&](std::size_t near) {
+    scan.score(s.slots.data(), near, s.distances.data());
+    s.cost.distances += near;
+    for (std::size_t i = 0; i < near; ++i) s.found.emplace_back(s.distances[i], s.slots[i]);
+    cut();
+  };
+  if (graph_) {
+    std::vector<std::int64_t> ids(more);
+    std::int64_t given = 0;
+    SearchRequest request;
+    request.k = request.ef = more;
+    request.threads = 1;
+    s.need(more);
+    s.cost += graph_->search({row, DType::f32, 1, table_->dim()}, request, {ids.data(), s.distances.data(), &given});
+    std::copy_n(ids.begin(), given, s.slots.begin());
+    return rank(static_cast<std::size_t>(given));
+  }
   if (table_->dim() < kCodedFromDim) {
     s.need(lists.count());
     scan.score_range(0, lists.count(), s.distances.data());
@@ -153,7 +158,6 @@ void CentroidIndex::search(const PostingLists& lists, const float* row, const si
     for (const std::uint32_t list : numbers()) s.found.emplace_back(s.distances[list], list);
     return cut();
   }
-  const std::size_t more = std::min(spare(n), count());
   s.need(groups_.count());
   exact(groups_, row).score_range(0, groups_.count(), s.distances.data());
   s.lists.reset(more);
@@ -173,10 +177,7 @@ void CentroidIndex::search(const PostingLists& lists, const float* row, const si
   std::size_t at = 0;
   for (Candidate c : s.lists.sorted()) s.slots[at++] = c.slot();
   if (!all.empty()) at = static_cast<std::size_t>(std::copy(all.begin(), all.end(), s.slots.begin()) - s.slots.begin());
-  scan.score(s.slots.data(), at, s.distances.data());
-  s.cost.distances += at;
-  for (std::size_t i = 0; i < at; ++i) s.found.emplace_back(s.distances[i], s.slots[i]);
-  cut();
+  rank(at);
 }
 
 void CentroidIndex::search_squared(const PostingLists& lists, const float* row, std::size_t n, Scratch& s,

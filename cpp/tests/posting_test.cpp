@@ -382,3 +382,42 @@ TEST(nearest_centroids_are_found_while_they_come_and_go) {
     CHECK(hits >= (dim == 16 ? 400 : 280), "dim ", dim, " hits ", hits);
   }
 }
+
+// More lists than are scanned are in a graph, which goes by codes: distances are those of the centroids all the same.
+TEST(nearest_of_many_centroids_by_squared_distance) {
+  constexpr std::uint32_t kDim = 8, kLists = CentroidIndex::kScanned + 1000;
+  constexpr std::size_t kNearest = 16;
+  const std::vector<float> rows = normal((kLists + 40) * kDim, 8);
+  for (const Metric metric : {Metric::l2, Metric::ip, Metric::cosine}) {
+    const Table table(kDim, DType::f32, metric);
+    PostingLists lists(kDim, metric);
+    std::vector<std::uint32_t> numbers;
+    for (std::uint32_t l = 0; l < kLists; ++l) {
+      lists.add_list(rows.data() + std::size_t{l} * kDim);
+      if (l % 100 != 7) numbers.push_back(l);
+    }
+    CentroidIndex index(table);
+    index.build(lists, numbers, 2);
+    index.remove(3);
+    index.add(lists, 7);
+    CHECK_EQ(index.count(), numbers.size());
+    Scratch s;
+    std::vector<NearCentroid> near;
+    std::size_t hits = 0;
+    for (std::size_t q = kLists; q < kLists + 40; ++q) {
+      const float* row = rows.data() + q * kDim;
+      std::vector<NearCentroid> truth = nearest_lists(lists.centroids(), row, kDim);
+      std::erase_if(
+          truth, [](const NearCentroid& n) { return n.centroid == 3 || (n.centroid % 100 == 7 && n.centroid != 7); });
+      truth.resize(kNearest);
+      index.search_squared(lists, row, kNearest, s, near);
+      CHECK_EQ(near.size(), kNearest);
+      CHECK(std::is_sorted(near.begin(), near.end()));
+      for (const NearCentroid& one : near) {
+        CHECK_NEAR(one.distance, distance2(row, lists.centroid(one.centroid), kDim), 1e-4);
+        hits += std::any_of(truth.begin(), truth.end(), [&](const auto& t) { return t.centroid == one.centroid; });
+      }
+    }
+    CHECK(hits >= 40 * kNearest * 95 / 100, hits);
+  }
+}
