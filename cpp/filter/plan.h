@@ -108,7 +108,7 @@ class Planner {
   /// and it has not cost twice that; nor where so few pass around the query that what does lies apart from it, and the
   /// course might not find that.
   bool goes_on(std::size_t steps, double passed) const {
-    if (steps < kTrialSteps || steps % kLookEvery != 0) return true;
+    if (steps != kTrialSteps && steps % kLookEvery != 0) return true;
     const auto taken = static_cast<double>(steps);
     seen_ = (passed + kBeside * beside_passed_ + kSupposed * share_) / (taken + kBeside * beside_ + kSupposed);
     if (!finds_apart_ && clearly_fewer(taken, passed)) return false;
@@ -118,9 +118,9 @@ class Planner {
 
   /// Whether to tell what passes beside the way: on the first steps, which alone would say little.
   bool looks_around(std::size_t steps) const { return steps <= kLookedAround; }
-  void saw(bool passes) const {
-    beside_ += 1;
-    beside_passed_ += passes ? 1 : 0;
+  void saw(std::uint32_t seen, std::uint32_t passing) const {
+    beside_ += seen;
+    beside_passed_ += passing;
   }
 
   /// The share that passed where it was last asked whether to go on; 1 before.
@@ -141,7 +141,7 @@ class Planner {
   static constexpr double kSupposed = 4;
   /// From so many on it shows whether fewer pass than by chance.
   static constexpr double kExpected = 12;
-  static constexpr std::size_t kTrialSteps = 8, kLookEvery = 8;
+  static constexpr std::size_t kTrialSteps = 4, kLookEvery = 8;
   /// On so many steps neighbours are looked at, of which each tells a part of what a step does: many are seen again.
   static constexpr std::size_t kLookedAround = 16;
   static constexpr double kBeside = 0.25;

@@ -130,14 +130,14 @@ class ScoreLinks {
 struct ToTheEnd {
   bool goes_on(std::size_t, std::size_t) const { return true; }
   bool looks_around(std::size_t) const { return false; }
-  void saw(bool) const {}
+  void saw(std::uint32_t, std::uint32_t) const {}
 };
 
 /// The one graph search: best-first from the candidates in s.pool until none of them is left to expand (Malkov &
 /// Yashunin, arXiv 1603.09320, Algorithm 2). `expand(candidate, s)` puts what a node leads to into the pool.
 /// `patience.goes_on(hops, passed)` is asked after each node, of which so many were expanded, and among them so many
 /// that may be results. Returns false if that broke it off. A walk that comes by more than it scores tells
-/// `patience.saw(passes)` of that too, where `patience.looks_around(hops)`.
+/// `patience.saw(seen, passing)` of that too, where `patience.looks_around(hops)`.
 template <class Expand, class Patience>
 bool beam_search(const Expand& expand, const Patience& patience, Scratch& s) {
   for (std::size_t hops = 1, passed = 0; s.pool.has_next(); ++hops) {

@@ -158,7 +158,9 @@ bool walk_codes(const Layer& layer, const NeighbourCodes& codes, const Neighbour
       }
     }
     if (patience.looks_around(s.expanded.size())) {
-      for (std::uint32_t i = 0; i < layer.width && links[i] != kNoSlot; ++i) patience.saw(accept(links[i]));
+      std::uint32_t seen = 0, passing = 0;
+      for (; seen < layer.width && links[seen] != kNoSlot; ++seen) passing += accept(links[seen]);
+      patience.saw(seen, passing);
     }
     ask(2);
     s.frontier.prune(bound);

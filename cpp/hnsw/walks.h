@@ -29,14 +29,20 @@ class AcceptSlots {
   AcceptSlots(const Bitset& slots, const Twins& twins) : slots_(slots), twins_(twins) {}
   const Bitset& slots() const { return slots_; }
   bool item(Slot slot) const { return slots_.test(slot); }
-  bool operator()(Slot node) const {
-    if (item(node)) return true;
-    if (!twins_.leads(node)) return false;
-    const auto group = twins_.of(node);
-    return std::any_of(group.begin(), group.end(), [&](Slot twin) { return item(twin); });
+  /// Nodes with twins are few, those that pass may be any: only the former are worth a branch.
+  __attribute__((always_inline)) bool operator()(Slot node) const {
+    const bool own = item(node);
+    if (own | !twins_.leads(node)) [[likely]]
+      return own;
+    return any_twin(node);
   }
 
  private:
+  __attribute__((noinline)) bool any_twin(Slot leader) const {
+    const auto group = twins_.of(leader);
+    return std::any_of(group.begin(), group.end(), [&](Slot twin) { return item(twin); });
+  }
+
   const Bitset& slots_;
   const Twins& twins_;
 };
