@@ -108,7 +108,8 @@ class SPANNIndex(Calibrated):
             memory ("rabitq:1"); or the vectors themselves ("float32"), as in the paper.
         memory_budget : int or str
             Bytes that building a directory may take, as ``"2GiB"``, besides what `source`, `ids` and `attributes` take
-            themselves. At least about 40 bytes a vector are needed. Clusters are found among as many vectors as fit.
+            themselves. At least about 64 MiB and 60 bytes a vector are needed. Clusters are found among as many vectors
+            as fit. What is returned is open with the default cache of `open`, which is not in it.
         target : float, optional
             A recall@10 that searches are to reach by default: the index is calibrated for it (see `calibrate`).
 
