@@ -160,7 +160,7 @@ class DiskIndex final : public Index {
   void log_ids(std::string_view kind, std::span<const Slot> slots, const Columns* attributes);
   // merge.cpp
   class Merge;
-  bool holds_fresh(const VectorForm& form) const;
+  bool holds_fresh() const;
   void publish(const std::shared_ptr<State>& next, int threads);
   void rebuild_now(int threads, const Progress& progress);
   // persist.cpp

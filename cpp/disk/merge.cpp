@@ -418,9 +418,10 @@ class DiskIndex::Merge {
 
 // Whether the file of vectors can take what has come. Codes learnt from whole numbers tell little of others, so where
 // it cannot all is built anew.
-bool DiskIndex::holds_fresh(const VectorForm& form) const {
+bool DiskIndex::holds_fresh() const {
+  const VectorForm& form = state_->vector_form;
   Slot slot = fresh_.first();
-  while (slot < table_.slots() && (!form.narrow() || form.holds(fresh_.row(slot)))) ++slot;
+  while (slot < table_.slots() && form.holds(fresh_.row(slot))) ++slot;
   return slot == table_.slots();
 }
 
@@ -435,10 +436,8 @@ void DiskIndex::merge(int threads) {
     require_open();
     if (fresh_.count() == 0 && changes_ == logged_from_) return write_manifest(*state_);
     const std::size_t dead = state_->on_disk - std::min(state_->on_disk, table_.live());
-    const bool other = table_.live() >= 2 * state_->clustered || dead * 2 > table_.slots();
-    if (state_->centroids.count() == 0 || other || !holds_fresh(state_->vector_form)) {
-      return rebuild_now(threads, {});
-    }
+    const bool outgrown = table_.live() >= 2 * state_->clustered || dead * 2 > table_.slots();
+    if (state_->centroids.count() == 0 || outgrown || !holds_fresh()) return rebuild_now(threads, {});
     std::lock_guard writing(lock_);
     // Vectors go to the file in whole units.
     while (table_.slots() % state_->vector_form.rows_in_unit() != 0) {

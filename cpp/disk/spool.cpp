@@ -24,7 +24,8 @@ Spool::Spool(const std::string& path, std::uint32_t dim, DType dtype, Metric met
       dim_(dim),
       dtype_(dtype),
       metric_(metric),
-      row_bytes_(dim * dtype_size(dtype)) {}
+      row_bytes_(dim * dtype_size(dtype)),
+      narrow_(dtype, dim) {}
 
 Spool::~Spool() { ::unlink(path_.c_str()); }
 
@@ -34,14 +35,7 @@ void Spool::add(const std::byte* vector, std::int64_t id) {
   ids_.push_back(id);
   hash_ += mix64(mix64(static_cast<std::uint64_t>(id)) ^ checksum({vector, row_bytes_}));
   longest_ = std::max(longest_, length_of(vector, dtype_, metric_, dim_));
-  for (std::size_t i = 0; i < kNarrow.size(); ++i) fit_[i] = fit_[i] && holds(kNarrow[i], {vector, dtype_}, dim_);
-}
-
-DType Spool::narrowest() const {
-  for (std::size_t i = 0; i < kNarrow.size() && !ids_.empty() && !is_integer(dtype_); ++i) {
-    if (fit_[i]) return kNarrow[i];
-  }
-  return dtype_;
+  narrow_.see({vector, dtype_});
 }
 
 void Spool::flush() {

@@ -1,6 +1,5 @@
 #pragma once
 
-#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -10,6 +9,7 @@
 
 #include "core/types.h"
 #include "storage/file.h"
+#include "table/narrow_type.h"
 
 /// Files that a build needs on its way, which go with these objects.
 namespace annlib::disk {
@@ -28,7 +28,7 @@ class Spool {
   void read(std::size_t first, std::span<std::byte> out) const;
   std::span<const std::int64_t> ids() const { return ids_; }
   /// Of 8 bits where that holds all of them, else the dtype that they have.
-  DType narrowest() const;
+  DType narrowest() const { return narrow_.type(); }
   /// Table::longest() of them.
   float longest() const { return longest_; }
   /// A hash of the set of (id, vector).
@@ -46,8 +46,7 @@ class Spool {
   std::vector<std::byte> waiting_;
   std::uint64_t written_ = 0, hash_ = 0;
   float longest_ = 0;
-  static constexpr std::array kNarrow{DType::u8, DType::i8};
-  std::array<bool, kNarrow.size()> fit_{true, true};  ///< whether all vectors so far do
+  NarrowType narrow_;
   std::vector<std::int64_t> ids_;
 };
 

@@ -6,6 +6,7 @@
 #include "core/parallel.h"
 #include "graph/connect.h"
 #include "hnsw/state.h"
+#include "table/narrow_type.h"
 
 namespace annlib {
 namespace {
@@ -82,14 +83,11 @@ void make_codes(HnswState& state, const RowSource& source, const std::vector<Bui
 // Whole numbers of 8 bits, as pixels are, are kept as such in whatever type they come: nothing is lost, and they are
 // read in a quarter of the time of floats. A codec that was asked for makes codes of vectors as they come.
 DType stored_dtype(const HnswParams& params, const RowSource& source) {
-  if (is_integer(params.dtype) || !params.keep_vectors || source.count == 0) return params.dtype;
+  if (!params.keep_vectors) return params.dtype;
   if (params.codec != "auto" && params.codec != "float32") return params.dtype;
-  for (const DType integer : {DType::u8, DType::i8}) {
-    std::size_t i = 0;
-    while (i < source.count && holds(integer, source.row(i), params.dim)) ++i;
-    if (i == source.count) return integer;
-  }
-  return params.dtype;
+  NarrowType narrow(params.dtype, params.dim);
+  for (std::size_t i = 0; i < source.count && !narrow.known(); ++i) narrow.see(source.row(i));
+  return narrow.type();
 }
 
 // Which links to make is decided as well on 8-bit codes as on wider ones, in half the time. They are thrown away when

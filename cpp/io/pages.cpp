@@ -63,8 +63,9 @@ class Pool {
   }
   static void cut(Length& own, std::size_t bytes) {
     const std::size_t n = kCutFrom / bytes;
-    own.idle.reserve(own.pieces + n);
-    own.released.reserve(own.pieces + n);
+    for (std::vector<std::byte*>* all : {&own.idle, &own.released}) {
+      if (all->capacity() < own.pieces + n) all->reserve(2 * (own.pieces + n));
+    }
     auto* const data = static_cast<std::byte*>(std::aligned_alloc(kAlignment, n * bytes));
     if (data == nullptr) throw std::bad_alloc();
     for (std::size_t i = n; i-- > 0;) own.released.push_back(data + i * bytes);

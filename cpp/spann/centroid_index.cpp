@@ -43,6 +43,8 @@ void CentroidIndex::build(const PostingLists& lists, std::span<const std::uint32
   count_ = 0;
   const std::uint32_t dim = table_->dim();
   if (numbers.empty()) return;
+  count_ = numbers.size();
+  group_.resize(lists.count(), kNoList);
   Array<float> centroids(numbers.size() * dim);  // of an Array, and not the heap, nothing is left behind
   for (std::size_t i = 0; i < numbers.size(); ++i) {
     std::copy_n(lists.centroid(numbers[i]), dim, centroids.data() + i * dim);
@@ -53,7 +55,6 @@ void CentroidIndex::build(const PostingLists& lists, std::span<const std::uint32
     options.threads = threads;
     const Clusters groups = balanced_clusters({centroids.data(), numbers.size(), dim}, options);
     for (std::size_t g = 0; g < groups.centroids.size() / dim; ++g) groups_.add_list(groups.centroids.data() + g * dim);
-    group_.resize(lists.count(), kNoList);
     std::vector<std::vector<Slot>> members(groups_.count());
     for (std::size_t i = 0; i < numbers.size(); ++i) {
       group_[numbers[i]] = groups.homes[i];
@@ -65,9 +66,9 @@ void CentroidIndex::build(const PostingLists& lists, std::span<const std::uint32
       for (Slot list : members[g]) vectors.insert(vectors.end(), lists.centroid(list), lists.centroid(list) + dim);
       groups_.append(g, members[g], vectors.data());
     }
-    count_ = numbers.size();
     return;
   }
+  for (const std::uint32_t list : numbers) group_[list] = 0;
   HnswParams params;
   params.dim = dim;
   params.metric = table_->metric() == Metric::ip ? Metric::ip : Metric::l2;
@@ -81,44 +82,35 @@ void CentroidIndex::build(const PostingLists& lists, std::span<const std::uint32
 
 void CentroidIndex::add(const PostingLists& lists, std::uint32_t list) {
   const float* centroid = lists.centroid(list);
+  remove(list);
+  if (group_.size() <= list) group_.resize(list + 1, kNoList);
   if (graph_) {
     const std::int64_t id = list;
-    graph_->add({centroid, DType::f32, 1, table_->dim()}, {&id, 1}, OnConflict::update, 1, {});
+    graph_->add({centroid, DType::f32, 1, table_->dim()}, {&id, 1}, OnConflict::raise, 1, {});
+    group_[list] = 0;
+    ++count_;
     return;
   }
-  remove(list);
   if (groups_.count() == 0) groups_.add_list(centroid);
   std::vector<float> distances(groups_.count());
   CentroidDistances(groups_.centroids().data(), table_->dim()).all(centroid, distances.size(), distances.data());
   const auto group =
       static_cast<std::uint32_t>(std::min_element(distances.begin(), distances.end()) - distances.begin());
-  if (group_.size() <= list) group_.resize(list + 1, kNoList);
   group_[list] = group;
   groups_.append(group, {&list, 1}, centroid);
   ++count_;
 }
 
 void CentroidIndex::remove(std::uint32_t list) {
+  if (list >= group_.size() || group_[list] == kNoList) return;
   if (graph_) {
     const std::int64_t id = list;
     graph_->remove({&id, 1}, 1);
-    return;
+  } else {
+    groups_.remove(group_[list], list);
   }
-  if (list >= group_.size() || group_[list] == kNoList) return;
-  groups_.remove(group_[list], list);
   group_[list] = kNoList;
   --count_;
-}
-
-std::vector<std::uint32_t> CentroidIndex::numbers() const {
-  std::vector<std::uint32_t> all;
-  if (graph_) {
-    for (const std::int64_t id : graph_->ids()) all.push_back(static_cast<std::uint32_t>(id));
-  }
-  for (std::uint32_t list = 0; list < group_.size(); ++list) {
-    if (group_[list] != kNoList) all.push_back(list);
-  }
-  return all;
 }
 
 void CentroidIndex::search(const PostingLists& lists, const float* row, const simd::BlockQuery& tables, std::size_t n,
@@ -155,7 +147,7 @@ void CentroidIndex::search(const PostingLists& lists, const float* row, const si
     s.need(lists.count());
     scan.score_range(0, lists.count(), s.distances.data());
     s.cost.distances += lists.count();
-    for (const std::uint32_t list : numbers()) s.found.emplace_back(s.distances[list], list);
+    for_each([&](std::uint32_t list) { s.found.emplace_back(s.distances[list], list); });
     return cut();
   }
   s.need(groups_.count());
@@ -172,7 +164,7 @@ void CentroidIndex::search(const PostingLists& lists, const float* row, const si
   }
   std::vector<Slot> all;
   // Estimates of vectors that are too long for floats are no numbers.
-  if (s.lists.sorted().size() < more) all = numbers();
+  if (s.lists.sorted().size() < more) for_each([&](std::uint32_t list) { all.push_back(list); });
   s.need(std::max(more, all.size()));
   std::size_t at = 0;
   for (Candidate c : s.lists.sorted()) s.slots[at++] = c.slot();
@@ -186,7 +178,7 @@ void CentroidIndex::search_squared(const PostingLists& lists, const float* row, 
   if (table_->metric() == Metric::ip) {
     s.need(lists.count());
     CentroidDistances(lists.centroids().data(), lists.dim()).all(row, lists.count(), s.distances.data());
-    for (const std::uint32_t list : numbers()) near.push_back({s.distances[list], list});
+    for_each([&](std::uint32_t list) { near.push_back({s.distances[list], list}); });
     n = std::min(n, near.size());
     std::partial_sort(near.begin(), near.begin() + static_cast<std::ptrdiff_t>(n), near.end());
     near.resize(n);

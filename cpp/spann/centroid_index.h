@@ -31,7 +31,7 @@ class CentroidIndex {
   /// A list that has got its first items, or lies around another centroid; and one that has no items any more.
   void add(const PostingLists& lists, std::uint32_t list);
   void remove(std::uint32_t list);
-  std::size_t count() const { return graph_ ? graph_->size() : count_; }
+  std::size_t count() const { return count_; }
 
   /// The n nearest lists (fewer if there are fewer), nearest first, into s.found. `row` is the query as lists see it
   /// and `tables` it prepared for their codes.
@@ -49,15 +49,20 @@ class CentroidIndex {
   }
 
  private:
-  /// The lists that there are, ascending or not.
-  std::vector<std::uint32_t> numbers() const;
+  /// Calls visit(list) for those that there are.
+  template <class Visit>
+  void for_each(Visit&& visit) const {
+    for (std::uint32_t list = 0; list < group_.size(); ++list) {
+      if (group_[list] != kNoList) visit(list);
+    }
+  }
   Scan exact(const PostingLists& lists, const float* row) const;
   void put(std::uint32_t list, const float* centroid);
 
   const Table* table_;
   PostingLists groups_;               ///< of centroids: what they hold are the numbers of lists
-  std::vector<std::uint32_t> group_;  ///< of each list
-  std::size_t count_ = 0;             ///< lists that are in a group
+  std::vector<std::uint32_t> group_;  ///< of each list; kNoList for none, 0 where there is a graph
+  std::size_t count_ = 0;             ///< lists that there are
   std::unique_ptr<HnswIndex> graph_;
 };
 

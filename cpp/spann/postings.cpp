@@ -21,7 +21,6 @@ constexpr std::size_t kLongest = 3, kShortest = 8;
 Postings::Postings(const Table& table, std::uint32_t list_size, std::uint32_t replicas, std::uint64_t seed)
     : table(table), list_size(list_size), replicas(replicas), seed(seed) {}
 
-// By squared distance, whatever the metric: lists are what lies together.
 std::vector<std::uint32_t> Postings::homes_for(std::span<const Slot> slots, int threads) const {
   std::vector<std::uint32_t> homes(slots.size() * replicas);
   parallel_for(slots.size(), kGrain, threads, [&](std::size_t begin, std::size_t end, int) {
