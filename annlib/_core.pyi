@@ -81,8 +81,8 @@ class Index:
 
         The effort is `ef` where all passes, `ef_filtered` where a quarter does or less, and between them in between;
         in the plain layout always `ef`.
-        `plan` is "auto", "exact", "scan", "walk", "subgraph" or "lists". With `explain` what became of each query comes
-        last.
+        `plan` is "auto", "exact", "scan", "walk", "subgraph", "lists" or "two-hop". With `explain` what became of each
+        query comes last.
         """
 
     def search_each(
@@ -274,6 +274,9 @@ class DiskBuilder:
         threads: int,
         progress: Callable[[str, int, int], object] | None,
     ) -> None: ...
+    def room(self, count: int) -> int:
+        """Bytes that the budget leaves beside the least that so many vectors take."""
+
     def __len__(self) -> int: ...
 
 class _DiskCounts(TypedDict):

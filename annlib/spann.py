@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, DTypeLike
 
 from ._core import SpannIndex as CoreSpann
 from ._progress import Progress
-from .arrays import as_count, as_seed
+from .arrays import as_bytes, as_count, as_seed
 from .attributes import Attributes
 from .calibrated import Calibrated, as_recall
 from .filters import Filter
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .spann_disk import DiskSPANNIndex
 
 _DEFAULT_NPROBE = 16
+_CACHE = "256MiB"
 
 
 class SPANNIndex(Calibrated):
@@ -107,16 +108,18 @@ class SPANNIndex(Calibrated):
             ("auto": 2 to 4 bits, fewer for more dimensions), "int8", "int4" or "float16"; one bit a dimension as in
             memory ("rabitq:1"); or the vectors themselves ("float32"), as in the paper.
         memory_budget : int or str
-            Bytes that building a directory may take, as ``"2GiB"``, besides what `source`, `ids` and `attributes` take
-            themselves. At least about 64 MiB and 60 bytes a vector are needed. Clusters are found among as many vectors
-            as fit. What is returned is open with the default cache of `open`, which is not in it.
+            Bytes that the process may come to while it builds a directory, as ``"2GiB"``, besides what `source`, `ids`
+            and `attributes` take themselves. About 53 MiB and 40 to 100 bytes a vector are needed. Clusters are found
+            among as many vectors as fit. What is returned is open with the default cache of `open`, or with as much as
+            the budget leaves.
         target : float, optional
             A recall@10 that searches are to reach by default: the index is calibrated for it (see `calibrate`).
 
         Raises
         ------
         ValueError
-            As for `add`; vectors, ids and attributes that differ in number.
+            As for `add`; vectors, ids and attributes that differ in number; a `memory_budget` that is too small for so
+            many vectors, with what they need.
         OSError
             The source cannot be read or the directory not be written; it holds an index already. An unfinished build
             leaves no index; the next one there clears it away.
@@ -124,7 +127,7 @@ class SPANNIndex(Calibrated):
         if path is not None:
             from . import spann_disk
 
-            spann_disk.build(
+            room = spann_disk.build(
                 path,
                 source,
                 ids,
@@ -139,7 +142,7 @@ class SPANNIndex(Calibrated):
                 progress=progress,
                 threads=threads,
             )
-            disk = cls.open(path)
+            disk = cls.open(path, min(room, as_bytes(_CACHE, "cache")))
             if target is not None:
                 disk._target = as_recall(target, "target")
                 if len(disk):
@@ -164,7 +167,7 @@ class SPANNIndex(Calibrated):
     def open(
         cls,
         path: str | os.PathLike[str],
-        cache: int | str = "256MiB",
+        cache: int | str = _CACHE,
         *,
         engine: str = "auto",
         direct: bool = True,

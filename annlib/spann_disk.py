@@ -175,8 +175,8 @@ def build(
     memory_budget: int | str,
     progress: Progress,
     threads: int | None,
-) -> None:
-    """Make a directory of a source's vectors; see `SPANNIndex.build`."""
+) -> int:
+    """Make a directory of a source's vectors; see `SPANNIndex.build`. How much of the budget the index leaves."""
     opened = open_source(source)
     element = opened.dtype.name if dtype is None else dtype_name(dtype)
     default_lists = (256, 2) if opened.dim < _MANY_DIMS else (64, 4)
@@ -197,29 +197,35 @@ def build(
         as_seed(seed),
         budget,
     )
-    with _Phases(progress) as phases:
-        done = 0
-        for block in opened.blocks(_rows_at_once(opened, budget)):
-            stop = done + len(block)
-            own = np.arange(done, stop) if keys is None else keys[done:stop]
-            if len(own) < len(block):
-                raise ValueError(f"got {stop} vectors or more and {done + len(own)} ids")
-            builder.add(as_vectors(block, "vectors", element), np.ascontiguousarray(own))
-            done = stop
-            phases("reading", done, opened.count or done)
-        if keys is not None and len(keys) != done:
-            raise ValueError(f"got {done} vectors and {len(keys)} ids")
-        columns = to_core(attributes, done, {})
-        meta: dict[str, Any] = {
-            "next_id": done if keys is None else int(keys.max(initial=-1)) + 1 if strings is None else 0,
-            "dtype_given": True,
-            "target": None,
-            "calibrations": [],
-        }
-        extra = {"meta.json": np.frombuffer(json.dumps(meta, sort_keys=True).encode(), np.uint8)}
-        if strings is not None and keys is not None:
-            extra |= strings.sections(keys)
-        builder.finish(columns, lambda: extra, as_threads(threads), phases if progress else None)
+    try:
+        if opened.count is not None:
+            builder.room(opened.count)
+        with _Phases(progress) as phases:
+            done = 0
+            for block in opened.blocks(_rows_at_once(opened, budget)):
+                stop = done + len(block)
+                own = np.arange(done, stop) if keys is None else keys[done:stop]
+                if len(own) < len(block):
+                    raise ValueError(f"got {stop} vectors or more and {done + len(own)} ids")
+                builder.add(as_vectors(block, "vectors", element), np.ascontiguousarray(own))
+                done = stop
+                phases("reading", done, opened.count or done)
+            if keys is not None and len(keys) != done:
+                raise ValueError(f"got {done} vectors and {len(keys)} ids")
+            columns = to_core(attributes, done, {})
+            meta: dict[str, Any] = {
+                "next_id": done if keys is None else int(keys.max(initial=-1)) + 1 if strings is None else 0,
+                "dtype_given": True,
+                "target": None,
+                "calibrations": [],
+            }
+            extra = {"meta.json": np.frombuffer(json.dumps(meta, sort_keys=True).encode(), np.uint8)}
+            if strings is not None and keys is not None:
+                extra |= strings.sections(keys)
+            builder.finish(columns, lambda: extra, as_threads(threads), phases if progress else None)
+        return builder.room(done)
+    finally:
+        del builder  # and its lock, whoever keeps an error's traceback
 
 
 def open_directory(

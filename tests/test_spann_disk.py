@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -77,9 +78,15 @@ def test_a_small_budget_builds_in_parts(tmp_path: Path) -> None:
     train, queries = vectors(30_000, 64), vectors(50, 64, seed=1)
     _, exact = nearest(train, queries, "l2", 10)
     seen: list[tuple[int, int]] = []
-    SPANNIndex.build(
-        tmp_path / "x", train, memory_budget="4MiB", progress=lambda done, total: seen.append((done, total))
-    ).close()  # type: ignore[attr-defined]
+    with pytest.raises(ValueError, match=r"30000 vectors .* at least \d+ bytes, got 4194304") as refused:
+        SPANNIndex.build(tmp_path / "x", iter([train]), memory_budget="4MiB")
+    least = int(re.search(r"at least (\d+)", str(refused.value))[1])  # type: ignore[index]
+    with pytest.raises(ValueError, match="memory_budget"):
+        SPANNIndex.build(tmp_path / "x", train, memory_budget=least - 1)
+    with SPANNIndex.build(
+        tmp_path / "x", train, memory_budget=least, progress=lambda done, total: seen.append((done, total))
+    ) as made_of_it:  # type: ignore[attr-defined]
+        assert made_of_it.stats()["cache_capacity"] == 0
     assert seen == sorted(seen) and seen[-1][0] == seen[-1][1]
     with SPANNIndex.open(tmp_path / "x") as index:
         assert recall(index.search(queries, 10, nprobe=ALL).distances, exact) >= 0.99

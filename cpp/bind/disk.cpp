@@ -147,6 +147,8 @@ void bind_disk(py::module_& m) {
             builder.finish(columns, more, threads, report);
           },
           py::arg("attributes"), py::arg("extra"), py::arg("threads"), py::arg("progress"))
+      .def("room", &Builder::room, py::arg("count"),
+           "Bytes that the budget leaves beside the least that so many vectors take.")
       .def("__len__", &Builder::count);
 
   py::class_<DiskIndex, Index, std::shared_ptr<DiskIndex>>(m, "DiskIndex")

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "core/error.h"
+#include "core/heap.h"
 #include "core/parallel.h"
 #include "disk/build_parts.h"
 #include "graph/beam_search.h"
@@ -21,22 +22,43 @@ namespace {
 
 // How many parts of what the budget leaves are there at a time, each a block of rows, a bucket or what waits for one.
 constexpr std::size_t kParts = 5, kLeastPart = std::size_t{1} << 20;
-constexpr std::size_t kItemBytes = 32;
 // An interpreter with numpy and this library. What it really is must not matter: the sample depends on what is left.
-constexpr std::size_t kProcessBytes = std::size_t{64} << 20;
+constexpr std::size_t kProcessBytes = std::size_t{48} << 20;
 constexpr std::size_t kMostSampleBytes = std::size_t{1} << 30;
-// Of a centroid in the graph that clustering needs: links, codes and what is around it.
-constexpr std::size_t kNeighbourBytes = 1280;
+// Of a centroid in the graph that clustering needs, and in that by which rows find their lists: links, codes and what
+// is around it.
+constexpr std::size_t kNeighbourBytes = 1280, kCentroidBytes = 512;
 constexpr std::size_t kGrain = 64;
 constexpr std::size_t kTrained = 65536;
 
+// There are about 1.4 for each list that is asked for.
+std::size_t centroids_for(const SpannParams& lists, std::size_t n) { return 7 * n / (5 * lists.list_size); }
+
+// What is there anyway: the process, the centroids, under ip twice (HomeChooser), and numbers for each item: its id,
+// its place and twice its lists while they are brought into that order, or once beside a table being filled.
+std::size_t taken_by(const Params& params, std::size_t n) {
+  const SpannParams& lists = params.lists;
+  const std::size_t homes = sizeof(std::uint32_t) * lists.replicas;
+  const std::size_t item = std::max(12 + 2 * homes, 24 + homes);
+  const std::size_t copies = lists.metric == Metric::ip ? 2 : 1;
+  const std::size_t centroid = lists.dim * (copies * sizeof(float) + 1) + kCentroidBytes;
+  return kProcessBytes + n * item + centroids_for(lists, n) * centroid;
+}
+
 }  // namespace
 
-// What is there anyway: the process, numbers for each item, and three times the centroids.
+std::uint64_t room_beside(const Params& params, std::size_t n) {
+  const std::uint64_t least = taken_by(params, n) + kParts * kLeastPart;
+  if (params.memory_budget < least) {
+    throw ValueError("a directory of " + std::to_string(n) + " vectors of " + std::to_string(params.lists.dim) +
+                     " dimensions takes a memory_budget of at least " + std::to_string(least) + " bytes, got " +
+                     std::to_string(params.memory_budget));
+  }
+  return params.memory_budget - least;
+}
+
 std::size_t part_of(const Params& params, std::size_t n) {
-  const std::size_t each = kItemBytes + 2 * sizeof(Slot) * params.lists.replicas +
-                           3 * sizeof(float) * params.lists.dim / params.lists.list_size;
-  const std::size_t taken = kProcessBytes + n * each;
+  const std::size_t taken = taken_by(params, n);
   const std::size_t left = params.memory_budget > taken ? params.memory_budget - taken : 0;
   return std::max(left / kParts, kLeastPart);
 }
@@ -50,14 +72,14 @@ bool before(const Build& b, std::uint32_t x, std::uint32_t y) {
   return rank(x) < rank(y);
 }
 
-// As many rows as there is room for beside their centroids, each of which clustering holds twice and with its
-// neighbours in a graph. There are about 1.4 centroids for each list that is asked for, but not more than rows. Nothing
-// else is there yet; an eighth is for threads and what the allocator keeps.
+// As many rows as there is room for beside their centroids, of which there are not more than rows and each of which
+// clustering holds twice and with its neighbours in a graph. Nothing else is there yet; an eighth is for threads and
+// what the allocator keeps.
 std::size_t rows_of_sample(const Build& b) {
   const std::size_t taken = kProcessBytes + b.n * 2 * sizeof(std::int64_t), budget = b.params.memory_budget;
   const std::size_t left = std::max(budget > taken ? (budget - taken) / 8 * 7 : 0, b.part);
   const std::size_t row = b.dim * sizeof(float), centroid = 2 * row + kNeighbourBytes;
-  const std::size_t centroids = 7 * b.n / (5 * b.params.lists.list_size);
+  const std::size_t centroids = centroids_for(b.params.lists, b.n);
   const std::size_t few = left / (row + centroid);
   const std::size_t rows = few <= centroids ? few : (left - centroids * centroid) / row;
   return std::max<std::size_t>(std::min(rows, kMostSampleBytes / row), 1);
@@ -326,6 +348,7 @@ Built build_files(const Params& params, const Spool& rows, const BuildTarget& ta
   std::vector<std::size_t> sizes;
   if (b.n > 0) {
     make_lists(b);
+    return_freed_memory();
     std::vector<std::uint32_t> homes = choose_lists(b);
     built.rows = order_rows(b, homes);
     state.homes.resize(b.vector_form.units(b.n) * b.vector_form.rows_in_unit() * replicas);
@@ -350,9 +373,14 @@ Built build_files(const Params& params, const Spool& rows, const BuildTarget& ta
       counts[bucket] += sizes[l];
     }
   }
-  Scatter postings(b.path(".build-postings"), posting.bytes(), counts, b.part);
-  write_vectors(b, built.rows, bucket_of_list, postings);
-  write_lists(b, ends, sizes, postings);
+  return_freed_memory();
+  {
+    Scatter postings(b.path(".build-postings"), posting.bytes(), counts, b.part);
+    write_vectors(b, built.rows, bucket_of_list, postings);
+    return_freed_memory();
+    write_lists(b, ends, sizes, postings);
+  }
+  return_freed_memory();
   std::vector<std::uint32_t> numbers;
   for (std::uint32_t l = 0; l < sizes.size(); ++l) (sizes[l] > 0 ? numbers : state.given_up).push_back(l);
   // Rows chose among all lists, but what is empty is nobody's.
@@ -361,6 +389,7 @@ Built build_files(const Params& params, const Spool& rows, const BuildTarget& ta
   state.on_disk = b.vector_form.units(b.n) * b.vector_form.rows_in_unit();
   state.clustered = b.n;
   if (b.n > 0) learn(b);
+  return_freed_memory();
   return built;
 }
 

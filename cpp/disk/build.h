@@ -30,6 +30,10 @@ struct Built {
   std::vector<std::uint32_t> rows;
 };
 
+/// Bytes that the budget leaves a build of n vectors beside the least that it can do with, which is about what the
+/// index takes that is made, too. ValueError where it is less than that.
+std::uint64_t room_beside(const Params& params, std::size_t n);
+
 /// Clusters a random sample, finds the lists of all rows, and writes both files, block by block, in the memory that
 /// the parameters name. What comes of it is a function of the parameters and the set of (id, vector). `codes` are
 /// trained, `form` is a table of the index's dim and metric that outlives the state.

@@ -35,8 +35,11 @@ void Builder::add(const VectorBlock& vectors, std::span<const std::int64_t> ids)
   }
 }
 
+std::uint64_t Builder::room(std::size_t n) const { return room_beside(params_, n); }
+
 void Builder::finish(const Columns& attributes, const DiskIndex::Extra& extra, int threads,
                      const BuildProgress& progress) {
+  room(count());
   require_distinct(spool_.ids());
   require_rows(attributes, count());
   spool_.finish();
@@ -44,8 +47,9 @@ void Builder::finish(const Columns& attributes, const DiskIndex::Extra& extra, i
   require_fit(index.table_.columns(), attributes);
   const BuildTarget target{directory_, index.identity_, numbered(kLists, 0), numbered(kVectors, 0), threads};
   Built built = build_files(params_, spool_, target, index.codes_, index.table_, progress);
+  built.state->centroids.build(built.state->fresh, {}, threads);  // whoever opens the index makes it anew
   index.longest_ = spool_.longest();
-  index.fill_table(index.table_, built, spool_.ids(), {}, {}, {}, attributes);
+  index.fill_table(index.table_, built, spool_.take_ids(), {}, {}, {}, attributes);
   index.fresh_.begin_at(static_cast<Slot>(built.state->on_disk));
   index.extra_ = extra;
   index.write_manifest(*built.state);

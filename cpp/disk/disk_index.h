@@ -174,7 +174,7 @@ class DiskIndex final : public Index {
   std::string next_name(const std::string& name) const;
   void replay(const Replayed& replayed);
   void apply(const std::string& kind, const std::shared_ptr<const storage::Container>& record);
-  void fill_table(Table& table, const Built& built, std::span<const std::int64_t> ids,
+  void fill_table(Table& table, const Built& built, std::vector<std::int64_t> ids,
                   std::span<const std::uint32_t> arrivals, const Columns& kept, std::span<const Slot> kept_slots,
                   const Columns& given) const;
   void begin_log();
@@ -220,7 +220,10 @@ class Builder {
 
   void add(const VectorBlock& vectors, std::span<const std::int64_t> ids);
   std::size_t count() const { return spool_.ids().size(); }
-  /// Everything else. `attributes` have a row for each vector, in the order in which they came.
+  /// room_beside() so many vectors.
+  std::uint64_t room(std::size_t n) const;
+  /// Everything else: ValueError without room for it. `attributes` have a row for each vector, in the order in which
+  /// they came.
   void finish(const Columns& attributes, const DiskIndex::Extra& extra, int threads, const BuildProgress& progress);
 
  private:

@@ -30,9 +30,10 @@ float finite(float x) { return std::isfinite(x) ? x : std::numeric_limits<float>
 Around lists_around(const State& state, std::span<const Candidate> lists, float part) {
   Around around;
   for (const Candidate list : lists) {
-    around.lists.push_back({list.distance() / part, 0, state.places[list.slot()].size, {}});
+    around.lists.push_back({list.distance() / part, 0, state.places[list.slot()].size});
   }
   around.known = std::min(kLearntLists, lists.size());
+  around.rows.resize(around.known);
   around.beyond = state.centroids.count() - lists.size();
   return around;
 }
@@ -134,7 +135,7 @@ void learn(const Build& b) {
       around[i] = lists_around(state, s.found, part);
       std::unordered_set<Slot> met{self};
       for (std::size_t m = 0; m < seen.size(); ++m) {
-        if (met.insert(seen[m].slot).second) around[i].lists[seen[m].list].rows.push_back(truth[m] / part);
+        if (met.insert(seen[m].slot).second) around[i].rows[seen[m].list].push_back(truth[m] / part);
       }
       std::sort(all.begin(), all.end());
       all.erase(std::unique(all.begin(), all.end()), all.end());

@@ -273,12 +273,14 @@ void DiskIndex::restore(const std::shared_ptr<const Container>& file) {
       centroids.shape[0] >= kMaxSlots || homes.shape[0] != n || homes.shape[1] != params_.lists.replicas) {
     throw CorruptError("the posting lists have a wrong shape");
   }
-  const Array<float> around(load_section(file, centroids));
-  for (float x : around) {
-    if (!std::isfinite(x)) throw CorruptError("a centroid is not finite");
-  }
   const auto lists = static_cast<std::uint32_t>(centroids.shape[0]);
-  for (std::uint32_t l = 0; l < lists; ++l) state.fresh.add_list(around.data() + std::size_t{l} * dim_);
+  {
+    const Array<float> around(load_section(file, centroids));
+    for (float x : around) {
+      if (!std::isfinite(x)) throw CorruptError("a centroid is not finite");
+    }
+    for (std::uint32_t l = 0; l < lists; ++l) state.fresh.add_list(around.data() + std::size_t{l} * dim_);
+  }
   state.places = Array<ListPlace>(load_section(file, places));
   open_files(state);
   const std::uint64_t end = state.lists_file->reader().file().size();
@@ -337,6 +339,7 @@ void DiskIndex::restore(const std::shared_ptr<const Container>& file) {
   for (std::uint32_t l = 0; l < lists; ++l) {
     if (!state.is_given_up(l)) numbers.push_back(l);
   }
+  leave_in_file(*file);  // once more: the pages that were looked at are the kernel's again
   state.centroids.build(state.fresh, numbers, 0);
   state.measure_length();
   fresh_.begin_at(static_cast<Slot>(state.on_disk));
@@ -355,7 +358,6 @@ void DiskIndex::restore(const std::shared_ptr<const Container>& file) {
     at.push_back(fresh_.row(slot));
   }
   put_in_lists(state, slots, at);
-  leave_in_file(*file);  // once more: the pages that were looked at are the kernel's again
   state.resident = ResidentLists::load(state, list_form_, nullptr, options_.cache_bytes);
   share_cache(state);
 }

@@ -75,7 +75,7 @@ void DiskIndex::rebuild_now(int threads, const Progress& progress) {
   open_files(*built.state);
   Table fresh(dim_, dtype_, metric_);
   fresh.drop_rows();
-  fill_table(fresh, built, spool.ids(), arrivals, table_.columns(), kept, {});
+  fill_table(fresh, built, spool.take_ids(), arrivals, table_.columns(), kept, {});
   const std::shared_ptr<State> next = std::move(built.state);
   next->resident = ResidentLists::load(*next, list_form_, nullptr, options_.cache_bytes);
   {
@@ -98,16 +98,23 @@ void DiskIndex::rebuild_now(int threads, const Progress& progress) {
 }
 
 // The items of a build, in its order, and their attributes: of `given` by rows, or of `kept` by slots.
-void DiskIndex::fill_table(Table& table, const Built& built, std::span<const std::int64_t> ids,
+void DiskIndex::fill_table(Table& table, const Built& built, std::vector<std::int64_t> ids,
                            std::span<const std::uint32_t> arrivals, const Columns& kept,
                            std::span<const Slot> kept_slots, const Columns& given) const {
-  table.reserve(built.state->on_disk);
-  for (std::uint32_t row : built.rows) {
-    const Slot slot = table.append(nullptr);
-    table.reveal(slot, ids[row], arrivals.empty() ? row : arrivals[row]);
+  const std::size_t slots = built.state->on_disk;
+  Table::Parts parts;
+  parts.ids.resize(slots);
+  parts.arrival.resize(slots);
+  parts.alive.resize(Bitset::words_for(slots));
+  for (std::size_t slot = 0; slot < built.rows.size(); ++slot) {
+    const std::uint32_t row = built.rows[slot];
+    parts.ids[slot] = ids[row];
+    parts.arrival[slot] = arrivals.empty() ? row : arrivals[row];
+    parts.alive[slot / 64] |= std::uint64_t{1} << (slot % 64);
   }
-  while (table.slots() < built.state->on_disk) table.append(nullptr);
-  table.renumber_arrivals();
+  ids = {};  // before a hash by id takes as much
+  table.restore(std::move(parts));
+  if (!arrivals.empty()) table.renumber_arrivals();
   ColumnsWriter writer(table.columns(), kept, given);
   for (std::size_t slot = 0; slot < built.rows.size(); ++slot) {
     const std::uint32_t row = built.rows[slot];

@@ -27,6 +27,8 @@ class Spool {
   void finish() { flush(); }
   void read(std::size_t first, std::span<std::byte> out) const;
   std::span<const std::int64_t> ids() const { return ids_; }
+  /// To be called last.
+  std::vector<std::int64_t> take_ids() { return std::move(ids_); }
   /// Of 8 bits where that holds all of them, else the dtype that they have.
   DType narrowest() const { return narrow_.type(); }
   /// Table::longest() of them.

@@ -57,9 +57,11 @@ void Postings::learn(std::span<const Slot> slots, int threads) {
       Around& around = seen[i];
       around.beyond = centroids.count() - s.found.size();
       for (const Candidate list : s.found) {
-        around.lists.push_back({list.distance() / part, radius_of(list.slot()), lists.size(list.slot()), {}});
+        around.lists.push_back(
+            {list.distance() / part, radius_of(list.slot()), static_cast<std::uint32_t>(lists.size(list.slot()))});
       }
       around.known = std::min(kLearntLists, s.found.size());
+      around.rows.resize(around.known);
       for (std::size_t j = 0; j < around.known; ++j) {
         const Candidate list = s.found[j];
         found.clear();
@@ -77,7 +79,7 @@ void Postings::learn(std::span<const Slot> slots, int threads) {
           if (unit > 0) sum += std::pow((estimates[m] - truth[m]) / unit, 2.0), ++count;
           if (!s.visited.insert(found[m])) continue;
           s.nearest.push(Candidate(truth[m], found[m]));
-          around.lists[j].rows.push_back(truth[m] / part);
+          around.rows[j].push_back(truth[m] / part);
         }
       }
       const float kth = s.nearest.sorted().empty() ? 0.0f : s.nearest.sorted().back().distance();

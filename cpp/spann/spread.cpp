@@ -106,17 +106,17 @@ void Spread::restore(const storage::Container& file, const std::string& name, st
 }
 
 float Around::kth(std::size_t skipped) const {
-  std::vector<float> rows;
-  for (std::size_t i = skipped; i < known; ++i) rows.insert(rows.end(), lists[i].rows.begin(), lists[i].rows.end());
-  if (rows.empty()) return 0;
-  const std::size_t last = std::min(kNearest, rows.size()) - 1;
-  std::nth_element(rows.begin(), rows.begin() + static_cast<std::ptrdiff_t>(last), rows.end());
-  return rows[last];
+  std::vector<float> all;
+  for (std::size_t i = skipped; i < known; ++i) all.insert(all.end(), rows[i].begin(), rows[i].end());
+  if (all.empty()) return 0;
+  const std::size_t last = std::min(kNearest, all.size()) - 1;
+  std::nth_element(all.begin(), all.begin() + static_cast<std::ptrdiff_t>(last), all.end());
+  return all[last];
 }
 
 std::size_t Around::near(std::size_t list, float kth) const {
-  const std::vector<float>& rows = lists[list].rows;
-  return static_cast<std::size_t>(std::count_if(rows.begin(), rows.end(), [&](float row) { return row <= kth; }));
+  const std::vector<float>& own = rows[list];
+  return static_cast<std::size_t>(std::count_if(own.begin(), own.end(), [&](float row) { return row <= kth; }));
 }
 
 void Around::expect(std::size_t first, std::size_t last, ExpectedRest& rest) const {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <span>
 #include <string>
 #include <vector>
@@ -31,11 +32,12 @@ struct Around {
   static constexpr std::size_t kNearest = 10;  ///< neighbours looked for
   struct List {
     float distance, radius;
-    std::size_t size;
-    std::vector<float> rows;  ///< how far they are; a row that stands in several lists, in the first
+    std::uint32_t size;
   };
   std::vector<List> lists;
-  std::size_t known = 0;   ///< of how many the rows are known, the first
+  std::size_t known = 0;  ///< of how many the rows are known, the first
+  /// How far the rows of these are; a row that stands in several lists, in the first.
+  std::vector<std::vector<float>> rows;
   std::size_t beyond = 0;  ///< how many lists there are besides
 
   /// The distance of the last of the nearest rows, of the known lists but the first few.

@@ -378,9 +378,13 @@ TEST(disk_the_order_of_arrival_does_not_matter) {
 TEST(disk_a_budget_that_is_too_small_for_all_changes_no_item) {
   Params params = params_of(24);
   params.lists.list_size = 100;
-  params.memory_budget = 1;  // of which a build takes more than that: a megabyte a part
   const Vectors stock = Vectors::clustered(12'000, 24);
   const TempDir dir;
+  params.memory_budget = 1;
+  CHECK_THROWS(ValueError, build(dir.file("x"), params, stock));
+  CHECK_THROWS(OsError, disk::testing::open(dir.file("x")));
+  params.memory_budget = std::uint64_t{1} << 40;
+  params.memory_budget -= disk::room_beside(params, 12'000);  // the least: a megabyte a part
   build(dir.file("x"), params, stock);
   const auto index = disk::testing::open(dir.file("x"));
   CHECK(index->damage().empty());

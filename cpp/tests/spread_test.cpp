@@ -114,7 +114,8 @@ TEST(a_spread_is_learnt_from_where_neighbours_are) {
   std::vector<Around> queries(40);
   for (unsigned q = 0; q < queries.size(); ++q) {
     for (const auto& [middle, rows] : spheres(distances_of(kLists, q % 2 == 0, 100 + q), 1000 * q)) {
-      queries[q].lists.push_back({middle, kRadius, kRows, rows});
+      queries[q].lists.push_back({middle, kRadius, kRows});
+      queries[q].rows.push_back(rows);
     }
     queries[q].known = kLists;
   }
