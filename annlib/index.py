@@ -288,10 +288,11 @@ class Index(Attributed, Iterated, ABC):
             docs/filters.md. There are always min(k, matches) results.
         threads : int, optional
             For a batch; default ``set_num_threads``, else all cores.
-        plan : {"auto", "exact", "scan", "walk", "subgraph", "lists"}
+        plan : {"auto", "exact", "scan", "walk", "two-hop", "subgraph", "lists"}
             How to answer, for tests and research: all that passes by the stored vectors, or by codes first, or a walk
-            through the graph, or through those of a filter index, or the posting lists that a graph index with
-            attributes has. "auto" takes what costs least; see docs/filters.md.
+            through the graph, or one from what passes to what passes alone, by way of one node at most between two, or
+            through the graphs of a filter index, or the posting lists that a graph index with attributes has. "auto"
+            takes what costs least; see docs/filters.md.
         explain : bool
             The result's `plan` then tells how each query was answered.
 

@@ -35,10 +35,10 @@ class SearchResult:
     counts : ndarray of int64, shape (n,)
         How many results of each query are real; one int for one query.
     plan : list of dict, or dict for one query, or None
-        With ``explain=True`` how each query was answered: the ``plan`` ("walk", "subgraph", "lists", "scan" or
-        "exact") that gave its results, whether it was ``switched`` to in mid-query, the exact number of ``matches``,
-        what a scan, a walk, one through sub-graphs and posting lists were estimated to take in microseconds (0 where
-        there was nothing to choose), how many ``subgraphs`` hold all matches (0 where none do) with how many
+        With ``explain=True`` how each query was answered: the ``plan`` ("walk", "two-hop", "subgraph", "lists", "scan"
+        or "exact") that gave its results, whether it was ``switched`` to in mid-query, the exact number of ``matches``,
+        what a scan, the two walks, one through sub-graphs and posting lists were estimated to take in microseconds (0
+        where there was nothing to choose), how many ``subgraphs`` hold all matches (0 where none do) with how many
         ``subgraph_items``, and what was computed.
     """
 

@@ -147,6 +147,7 @@ def use(index: annlib.Index, rng: np.random.Generator) -> None:
     if isinstance(index, annlib.HNSWIndex):
         index.unreachable()
         index.search(queries[0], 3, recall=0.9)
+        index.search(queries, 3, filter=np.arange(len(index)) % 2 == 0, plan="two-hop", threads=1)
     names = [f"new {i}" for i in range(30)] if index.ids.dtype == object else None
     for _ in range(2):
         try:

@@ -67,7 +67,7 @@ def test_batches_answer_as_single_calls_do(metric: str, dtype: str, codec: str) 
         alone = random.choice(n, min(n, 8), replace=False).tolist()
         for plan in ("auto", "exact"):
             assert_same(flat, queries, k, each, plan, alone)
-        for plan in ("exact", "scan", "walk"):
+        for plan in ("exact", "scan", "walk", "two-hop"):
             assert_same(hnsw, queries, k, each, plan, alone)
 
     check()

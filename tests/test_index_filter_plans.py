@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -29,9 +31,13 @@ def index(request: pytest.FixtureRequest, points: Points) -> annlib.HNSWIndex:
 
 
 def recall(
-    index: annlib.HNSWIndex, vectors: NDArray[np.float32], query: NDArray[np.float32], mask: NDArray[np.bool_]
+    index: annlib.HNSWIndex,
+    vectors: NDArray[np.float32],
+    query: NDArray[np.float32],
+    mask: NDArray[np.bool_],
+    **how: Any,
 ) -> float:
-    found = index.search(query, 10, filter=mask)
+    found = index.search(query, 10, filter=mask, **how)
     passing = np.flatnonzero(mask)
     wanted = min(10, len(passing))
     assert found.counts == wanted
@@ -85,6 +91,49 @@ def test_every_plan_can_be_forced(index: annlib.HNSWIndex, points: Points, share
         shared = [len(np.intersect1d(a, b)) for a, b in zip(result.ids, by_plan["exact"].ids, strict=True)]
         assert np.mean(shared) >= 9.7
     assert (by_plan["walk"].plan[0]["hops"] > 0) and (by_plan["scan"].plan[0]["hops"] == 0)
+
+
+def test_two_hops_lead_through_what_fails(index: annlib.HNSWIndex, points: Points) -> None:
+    """Only what passes is scored, and the steps do not grow as it gets rarer; nor where it lies apart from the query."""
+    vectors, labels, queries, query_labels = points
+    random = np.random.default_rng(6).random(N)
+    steps = {}
+    for share in (0.05, 0.3, 1.0):
+        mask = random < share
+        found = index.search(queries, 10, filter=mask, plan="two-hop", ef_search=32, explain=True)
+        assert {(report["plan"], report["switched"]) for report in found.plan} == {("two-hop", False)}
+        assert mask[found.ids].all() and (found.counts == 10).all()
+        rows = [recall(index, vectors, query, mask, plan="two-hop", ef_search=32) for query in queries]
+        assert np.mean(rows) >= 0.95, share
+        steps[share] = found.stats["hops"] / len(queries)
+        assert found.stats["distance_computations"] <= len(queries) * (mask.sum() + 2000)
+    assert steps[0.05] < 1.5 * steps[1.0]
+    apart = [
+        recall(
+            index,
+            vectors,
+            query,
+            (labels - label - 3) % CLUSTERS < CLUSTERS // 4,
+            plan="two-hop",
+            ef_search=32,
+        )
+        for query, label in zip(queries, query_labels, strict=True)
+    ]
+    assert np.mean(apart) >= 0.9
+    alone = index.search(queries[0], 10, plan="two-hop", explain=True)  # without a filter, too
+    assert alone.counts == 10 and alone.plan["plan"] == "two-hop"
+
+
+def test_two_hops_that_cannot_reach_all_are_followed_by_a_scan(
+    index: annlib.HNSWIndex, points: Points
+) -> None:
+    mask = np.zeros(N, bool)
+    mask[np.random.default_rng(7).choice(N, 60, replace=False)] = True
+    for k in (10, 60, 100):
+        found = index.search(points[2][0], k, filter=mask, plan="two-hop", explain=True)
+        assert found.counts == min(k, 60)
+        assert set(found.ids[: found.counts].tolist()) <= set(np.flatnonzero(mask).tolist())
+        assert found.plan["switched"] == (found.plan["plan"] == "scan")
 
 
 def test_the_plan_follows_the_filter(index: annlib.HNSWIndex, points: Points) -> None:

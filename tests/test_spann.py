@@ -173,6 +173,8 @@ def test_efforts_are_given_once() -> None:
         index.search(vectors(1, 4), nprobe=0)
     with pytest.raises(ValueError, match=r"subgraph.*exact, scan, walk"):
         index.search(vectors(1, 4), plan="subgraph")
+    with pytest.raises(ValueError, match="plan 'two-hop'"):
+        index.search(vectors(1, 4), plan="two-hop")
 
 
 @pytest.mark.parametrize("on_disk", [False, True])

@@ -23,6 +23,7 @@ py::dict explained(const PlanReport& report) {
   result["estimated_walk_us"] = report.walk_cost * kMicro;
   result["estimated_subgraph_us"] = report.subgraph_cost * kMicro;
   result["estimated_lists_us"] = report.lists_cost * kMicro;
+  result["estimated_two_hop_us"] = report.two_hops_cost * kMicro;
   result["subgraphs"] = report.subgraphs;
   result["subgraph_items"] = report.subgraph_items;
   result["distance_computations"] = report.distances;
@@ -39,7 +40,7 @@ py::dict explained(const PlanReport& report) {
 Plan parse_plan(const std::string& name) {
   const auto at = std::find(kPlanNames.begin(), kPlanNames.end(), name);
   if (at != kPlanNames.end()) return static_cast<Plan>(at - kPlanNames.begin());
-  throw ValueError("unknown plan '" + name + "'; there are: auto, exact, scan, walk, subgraph, lists");
+  throw ValueError("unknown plan '" + name + "'; there are: auto, exact, scan, walk, subgraph, lists, two-hop");
 }
 
 py::tuple search_with(const Index& index, const py::array& queries, const SearchRequest& request, bool explain) {

@@ -18,9 +18,10 @@ enum class Plan : std::uint8_t {
   walk,      ///< through the graph
   subgraph,  ///< through graphs over what has certain values (cpp/hnsw/filter_index.h), which hold all that passes
   lists,     ///< through the posting lists around the query (cpp/hnsw/filter_lists.h)
+  two_hops,  ///< through the graph from what passes to what passes (cpp/graph/two_hops.h)
 };
 
-inline constexpr std::array<const char*, 6> kPlanNames{"auto", "exact", "scan", "walk", "subgraph", "lists"};
+inline constexpr std::array<const char*, 7> kPlanNames{"auto", "exact", "scan", "walk", "subgraph", "lists", "two-hop"};
 inline std::string name_of(Plan plan) { return kPlanNames[static_cast<std::size_t>(plan)]; }
 
 /// What became of one query.
@@ -29,7 +30,7 @@ struct PlanReport {
   bool switched = false;    ///< a walk was begun and given up
   std::uint64_t matches = 0;
   /// Estimated, in nanoseconds; 0 where there was nothing to choose.
-  double scan_cost = 0, walk_cost = 0, subgraph_cost = 0, lists_cost = 0;
+  double scan_cost = 0, walk_cost = 0, subgraph_cost = 0, lists_cost = 0, two_hops_cost = 0;
   std::uint64_t subgraphs = 0, subgraph_items = 0;  ///< that hold all that passes, and what they hold
   std::uint64_t distances = 0, hops = 0, reranked = 0;
   std::uint64_t reads = 0, bytes_read = 0, cache_hits = 0;  ///< of an index on disk
@@ -79,6 +80,7 @@ struct PlanCosts {
   Course course;      ///< of an effort of 1: a walk's, or of one list
   double match = 0;   ///< an item scored by a scan over those that pass
   double shared = 0;  ///< the same once it is at hand, among many queries that are scanned for together
+  Course two_hops{};  ///< of an effort of 1, whatever passes; of a graph
 
   /// What one of so many queries pays, if a scan answers them together: for getting at an item, its share.
   PlanCosts shared_by(std::size_t queries) const {
@@ -105,19 +107,20 @@ class Planner {
   bool begins() const { return wins() || course_.start + kTrialSteps * course_.step <= kTrial * otherwise_; }
 
   /// After so many steps, on which a share of `passed` / `steps` passed: while what is left costs less than all else,
-  /// and it has not cost twice that; nor where so few pass around the query that what does lies apart from it, and the
-  /// course might not find that.
+  /// and it has not cost twice that, or there cannot be that much more; nor where so few pass around the query that
+  /// what does lies apart from it, and the course might not find that.
   bool goes_on(std::size_t steps, double passed) const {
     if (steps != kTrialSteps && steps % kLookEvery != 0) return true;
     const auto taken = static_cast<double>(steps);
     seen_ = (passed + kBeside * beside_passed_ + kSupposed * share_) / (taken + kBeside * beside_ + kSupposed);
     if (!finds_apart_ && clearly_fewer(taken, passed)) return false;
     const double left = course_.steps_for(seen_) - taken, step = course_.step_at(seen_);
-    return step * left <= otherwise_ && step * taken <= 2 * otherwise_;
+    const bool long_enough = step * taken > 2 * otherwise_ && step * (course_.most - taken) > otherwise_;
+    return step * left <= otherwise_ && !long_enough;
   }
 
-  /// Whether to tell what passes beside the way: on the first steps, which alone would say little.
-  bool looks_around(std::size_t steps) const { return steps <= kLookedAround; }
+  /// Whether to tell what passes beside the way: on the first steps, which alone would say little where few pass.
+  bool looks_around(std::size_t steps) const { return steps <= kLookedAround && share_ < kFew; }
   void saw(std::uint32_t seen, std::uint32_t passing) const {
     beside_ += seen;
     beside_passed_ += passing;
@@ -144,7 +147,7 @@ class Planner {
   static constexpr std::size_t kTrialSteps = 4, kLookEvery = 8;
   /// On so many steps neighbours are looked at, of which each tells a part of what a step does: many are seen again.
   static constexpr std::size_t kLookedAround = 16;
-  static constexpr double kBeside = 0.25;
+  static constexpr double kBeside = 0.25, kFew = 0.25;
 
   Course course_;
   double share_, cost_, otherwise_;

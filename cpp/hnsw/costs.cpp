@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "core/random.h"
+#include "core/slot_set.h"
 #include "filter/plan.h"
 #include "hnsw/walks.h"
 #include "index/timing.h"
@@ -15,50 +16,65 @@ constexpr std::size_t kTimed = 16, kTimedScan = 256, kTimedEf = 32;
 
 }  // namespace
 
-// Timed on this machine, this index and the state of its memory: what walks among all and among a sixteenth take, and a
-// scan of random items.
+// Timed on this machine, this index and the state of its memory: what walks among all and among a sixteenth take, from
+// what passes to what passes too, and a scan of random items.
 PlanCosts HnswIndex::measure_costs() const {
   constexpr double kShare = 1.0 / 16;
   const HnswState& state = *state_;
   const Bitset some = a_sixteenth(state.table.alive_bits());
+  const SlotSet sixteenth(some.copy());
   Scratch s;
-  s.need(kTimedScan);
-  RunTimer least, all, few;
-  std::vector<double> matches, shared;
+  s.need(std::max<std::size_t>(kTimedScan, kSeeds));
+  RunTimer least, all, few, hops;
+  std::vector<double> seeding, matches, shared;
   std::vector<float> vector(state.table.dim());
   const auto slots = static_cast<std::uint32_t>(state.table.slots());
-  s.seeds.clear();
   // The first round warms up: pages of a file that was just mapped, and the processor's clock.
   for (std::uint64_t i = 0; i < 2 * kTimed; ++i) {
     if (i == kTimed) {
-      least = all = few = RunTimer();
+      least = all = few = hops = RunTimer();
+      seeding.clear();
       matches.clear();
       shared.clear();
     }
     // Each run has a query of its own, for the rows of one before would be in caches.
     const QueryView query{vector.data(), DType::f32, kNoSlot};
-    const auto run = [&](std::uint64_t which, std::size_t ef, const auto& accept, RunTimer& timer) {
+    const auto run = [&](std::uint64_t which, RunTimer& timer, const auto& search) {
       const Slot slot = to_below(random64(which, 5, i), slots);
       state.truth().load(slot, vector.data());
       // As though it were not there, for to find itself is easy; but walks need the others on their way down.
       const bool found = state.nodes.test(slot) && state.graph.level(slot) == 0 && slot != state.graph.entry();
-      const Slot left_out = found ? slot : kNoSlot;
-      timer.time(s, [&] {
-        walk_nearest(query, left_out, std::min<std::size_t>(ef, 10), {ef, ef, 1.0f}, accept, ToTheEnd{}, s);
-      });
+      timer.time(s, [&] { search(found ? slot : kNoSlot); });
     };
-    run(2, kTimedEf / 4, AcceptEvery{}, least);
-    run(3, kTimedEf, AcceptEvery{}, all);
-    run(4, kTimedEf, AcceptSlots(some, state.twins), few);
+    const auto walk = [&](std::size_t ef, const auto& accept) {
+      return [&, ef](Slot left_out) {
+        walk_nearest(query, left_out, std::min<std::size_t>(ef, 10), {ef, ef, 1.0f}, accept, ToTheEnd{}, s);
+      };
+    };
+    s.seeds.clear();
+    run(2, least, walk(kTimedEf / 4, AcceptEvery{}));
+    run(3, all, walk(kTimedEf, AcceptEvery{}));
+    const Clock::time_point begin = Clock::now();
+    choose_seeds(sixteenth.count() > 0 ? &sixteenth : nullptr, s);
+    state.walk().prepare(query, s.query).score(s.seeds.data(), s.seeds.size(), s.distances.data());
+    seeding.push_back(nanoseconds_since(begin));
+    const AcceptSlots accept(some, state.twins);
+    run(4, few, walk(kTimedEf, accept));
+    run(6, hops, [&](Slot left_out) { walk_two_hops(query, left_out, 10, kTimedEf, accept, s); });
     for (std::uint64_t j = 0; j < kTimedScan; ++j) s.slots[j] = to_below(random64(1, 5, i * kTimedScan + j), slots);
     const ScanTimes times = time_scan(state.walk().prepare(query, s.query), kTimedScan, s);
     matches.push_back(times.match);
     shared.push_back(times.shared);
   }
-  Course walk = Course::fitted(least.run(), all.run());
+  Course walk = Course::fitted(least.run(), all.run()), two_hops;
+  walk.start += median(seeding);
   walk.fit(few.run(walk.start), kShare);
   walk.steps /= kTimedEf;
-  return {walk, median(matches), median(shared)};
+  two_hops.start = walk.start;
+  const Course::Run by_two = hops.run(walk.start);
+  two_hops.steps = by_two.steps / kTimedEf;
+  two_hops.step = std::max(by_two.time - walk.start, 0.0) / by_two.steps;
+  return {walk, median(matches), median(shared), two_hops};
 }
 
 PlanCosts HnswIndex::plan_costs() const {

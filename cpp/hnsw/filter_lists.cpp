@@ -27,6 +27,8 @@ constexpr double kNear = 1.0 / 16;
 constexpr std::size_t kSurely = 1024, kWalkedApart = 1;
 // Walks that find less than so much of that, of what they find around a query, are not to be trusted.
 constexpr float kTrusted = 0.95f;
+// Where fewer pass, they do not hold together by two hops (docs/performance.md).
+constexpr float kBridged = 1.0f / 50;
 // Lists are tried in powers of two below this.
 constexpr std::size_t kMostLists = 256;
 
@@ -168,7 +170,9 @@ HnswState::ListEfforts HnswIndex::learn_list_efforts(const FilterLists& lists, i
       const Bitset* const passing[] = {&state.table.alive_bits(), &quarter, &apart};
       for (std::size_t p : {0, 1, 2}) {
         by_lists[p].count(1, [&](std::size_t wanted) {
-          lists.probe(query, {kNearest, wanted, passing[p], queries[i]}, s);
+          ProbeRequest request{kNearest, wanted, passing[p], queries[i]};
+          request.settles = false;  // what this learns is for filters that are worse
+          lists.probe(query, request, s);
           return s.nearest.sorted();
         });
       }
@@ -204,8 +208,17 @@ bool HnswIndex::finds_apart() const {
 
 HnswIndex::Ways HnswIndex::ways(const Effort& effort, std::size_t matches, std::size_t together) const {
   const PlanCosts costs = plan_costs().shared_by(together);
-  Ways ways{costs.match * static_cast<double>(matches), costs.course, {}, finds_apart()};
+  Ways ways{costs.match * static_cast<double>(matches),
+            costs.course,
+            {},
+            finds_apart(),
+            std::numeric_limits<double>::infinity()};
   ways.walk.steps *= expected(effort);
+  if (ways.finds_apart && effort.share >= kBridged) {
+    Course two_hops = costs.two_hops;
+    two_hops.steps *= static_cast<double>(effort.ef);
+    ways.two_hops = two_hops.cost(1);
+  }
   if (state_->filter_lists) {
     ways.lists = state_->filter_lists->course();
     ways.lists.steps *= static_cast<double>(state_->lists_for(effort.ef));
@@ -219,6 +232,7 @@ void HnswIndex::Ways::tell(double share, PlanReport& report) const {
   report.scan_cost = scan;
   report.walk_cost = walk.cost(share);
   report.lists_cost = std::isfinite(lists.start) ? lists.cost(share) : 0.0;
+  report.two_hops_cost = std::isfinite(two_hops) ? two_hops : 0.0;
 }
 
 // True if this was how the query was answered.

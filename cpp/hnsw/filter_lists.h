@@ -30,6 +30,8 @@ struct ProbeRequest {
   const Planner* planner = nullptr;  ///< breaks it off where that says so
   /// Nothing beyond is asked for. With a `k` of all that passes, it is all within.
   float radius = std::numeric_limits<float>::infinity();
+  /// Goes on for as long as nearer ones keep coming, too: of what passes a filter, more may be left than is expected.
+  bool settles = true;
 };
 
 /// Posting lists over the rows of a graph index, for searches under filters that favour nothing near the query: where a

@@ -106,9 +106,14 @@ class HnswIndex final : public Index {
     double scan;         ///< nanoseconds
     Course walk, lists;  ///< lists that there are not take for ever
     bool finds_apart;    ///< the walk
+    double two_hops;     ///< for ever where too few pass
+    /// What finds what passes wherever it lies, and takes as long as it is expected to.
+    double surely() const { return std::min(scan, two_hops); }
     void tell(double share, PlanReport& report) const;
   };
   Ways ways(const Effort& effort, std::size_t matches, std::size_t together) const;
+  template <class Accept>
+  void begin(const Scan& scan, Slot left_out, const Accept& accept, Scratch& s) const;
   template <class Accept, class Patience>
   bool walk(const Scan& scan, Slot left_out, const Accept& accept, const Patience& patience, Scratch& s) const;
   template <class Accept, class Patience>
@@ -117,6 +122,9 @@ class HnswIndex final : public Index {
   template <class Accept, class Patience>
   bool walk_nearest(const QueryView& query, Slot left_out, std::size_t k, const Effort& effort, const Accept& accept,
                     const Patience& patience, Scratch& s) const;
+  template <class Accept>
+  void walk_two_hops(const QueryView& query, Slot left_out, std::size_t k, std::size_t ef, const Accept& accept,
+                     Scratch& s) const;
   template <class Accept, class Patience>
   bool walk_subgraphs(const FilterCover& cover, const Scan& scan, std::size_t ef, const Accept& accept,
                       const Patience& patience, Scratch& s) const;

@@ -17,7 +17,10 @@ constexpr std::size_t kRerankGroup = 4;
 // A radius that takes in more than this is answered by a scan: a sorted pool is no place for so many.
 constexpr std::size_t kWalkedBall = 4096;
 // What lists take is surer than what a walk does, which may come by less that passes than there is of all.
-constexpr double kSurer = 0.8;
+constexpr double kSurer = 0.7;
+// What lists promise at first they mostly keep better than it looks: they are given up for two hops that would be so
+// many times as fast.
+constexpr double kReluctance = 1.5;
 // Of so few items for each candidate that a walk would keep, a scan is as fast.
 constexpr std::size_t kScanned = 24;
 
@@ -74,7 +77,7 @@ bool HnswIndex::by_subgraphs(const QueryView& query, const SearchRequest& reques
     course.steps += static_cast<double>(effort_of(*part.index, ef));
   }
   const auto members = static_cast<double>(std::max(cover->members, filter.count));
-  const double otherwise = std::min({others.scan, others.walk.cost(effort.share), others.lists.cost(effort.share)});
+  const double otherwise = std::min({others.surely(), others.walk.cost(effort.share), others.lists.cost(effort.share)});
   const Planner planner(course, static_cast<double>(filter.count) / members, otherwise);
   others.tell(effort.share, report);
   report.subgraph_cost = planner.cost();
@@ -135,8 +138,8 @@ double HnswIndex::expected(const Effort& effort) const {
 bool HnswIndex::search_one(const QueryView& query, const SearchRequest& request, const Passing& filter,
                            std::size_t together, Scratch& s, PlanReport& report) const {
   const HnswState& state = *state_;
-  const SlotSet* passing = filter.slots.get();
   const std::size_t matches = filter.count;
+  const SlotSet* passing = matches < state.table.live() ? filter.slots.get() : nullptr;
   const Slot left_out = query.left_out == kNoSlot ? kNoSlot : state.twins.node_of(query.left_out);
   const std::size_t equals = left_out == kNoSlot ? 0 : 1 + state.twins.of(left_out).size();
   const std::size_t k = std::min(request.k, matches - std::min(matches, equals));
@@ -152,22 +155,36 @@ bool HnswIndex::search_one(const QueryView& query, const SearchRequest& request,
     return false;
   };
   Acceptance acceptance(passing, state, s);
+  const auto by_two_hops = [&] {
+    report.plan = Plan::two_hops;
+    choose_seeds(passing, s);
+    const AcceptSlots accept = acceptance();
+    walk_two_hops(query, left_out, k, effort.ef, accept, s);
+    collect(k, accept, s);
+    if (s.found.size() == k) return true;
+    s.found.clear();
+    report.switched = true;
+    return false;
+  };
   if (request.plan == Plan::subgraph || request.plan == Plan::automatic) {
     if (by_subgraphs(query, request, filter, effort, together, k, acceptance, report, s)) return true;
   }
   if (request.plan == Plan::automatic && passing != nullptr) {
     const Ways those = ways(effort, matches, together);
     those.tell(effort.share, report);
-    const double otherwise = std::min(those.scan, kSurer * those.lists.cost(effort.share));
+    const double otherwise = std::min(those.surely(), kSurer * those.lists.cost(effort.share));
     const Planner walker(those.walk, effort.share, otherwise, those.finds_apart);
     const bool walks = walker.begins();
     if (walks && attempt(acceptance(), walker)) return true;
     // If a walk has shown how few pass around the query, that is not tried again.
     const double share = std::min<double>(effort.share, walker.seen());
-    const Planner prober(those.lists, share, those.scan);
+    const Planner prober(those.lists, share, std::min(those.scan, kReluctance * those.two_hops));
     if (walks ? prober.wins() : prober.begins()) {
       if (by_lists(query, k, effort, acceptance().slots(), &prober, report, s)) return true;
     }
+    if (those.two_hops < those.scan && by_two_hops()) return true;
+  } else if (request.plan == Plan::two_hops) {
+    if (by_two_hops()) return true;
   } else if (request.plan == Plan::lists) {
     if (!state.filter_lists) {
       throw ValueError("plan 'lists': there are none; an index gets them with attributes and enough items");

@@ -9,6 +9,7 @@
 #include "core/slot_set.h"
 #include "graph/code_walk.h"
 #include "graph/subgraph.h"
+#include "graph/two_hops.h"
 #include "hnsw/hnsw_index.h"
 
 /// How an HnswIndex goes through its graphs, for what searches it (search.cpp) and what times that (costs.cpp).
@@ -17,10 +18,13 @@ namespace annlib {
 /// A walk under a filter begins at so many places where something passes.
 constexpr std::uint64_t kSeeds = 16;
 
-/// What is kept by the walk through a sub-graph. Labels go along with where vectors lie, and what a filter asks for
-/// often lies elsewhere than the query: there a walk needs more effort for the same recall (docs/performance.md).
+/// Where what a filter asks for lies elsewhere than the query, a walk through that alone needs so many times the effort
+/// for the same recall (docs/performance.md).
+constexpr std::size_t kElsewhere = 2;
+
+/// What is kept by the walk through a sub-graph. Labels go along with where vectors lie.
 inline std::size_t effort_of(const FilterIndex& index, std::size_t ef) {
-  return index.params.kind == FilterIndexKind::label ? 2 * ef : ef;
+  return index.params.kind == FilterIndexKind::label ? kElsewhere * ef : ef;
 }
 
 /// Nodes of which the item or one of its twins may be a result.
@@ -69,16 +73,22 @@ struct AcceptEvery : AcceptAll {
   bool item(Slot) const { return true; }
 };
 
-template <class Accept, class Patience>
-bool HnswIndex::walk(const Scan& scan, Slot left_out, const Accept& accept, const Patience& patience,
-                     Scratch& s) const {
+// Where walks through the lowest layer begin: what the upper ones lead to, and s.seeds.
+template <class Accept>
+void HnswIndex::begin(const Scan& scan, Slot left_out, const Accept& accept, Scratch& s) const {
   const Hierarchy& graph = state_->graph;
-  const Layer layer = graph.layer(0);
-  s.need(layer.width);
   s.visited.reset(graph.slots());
   if (left_out != kNoSlot) s.visited.insert(left_out);
   enter(scan, graph.approach(scan, 0, s), accept, s);
   for (const Slot seed : s.seeds) enter(scan, seed, accept, s);
+}
+
+template <class Accept, class Patience>
+bool HnswIndex::walk(const Scan& scan, Slot left_out, const Accept& accept, const Patience& patience,
+                     Scratch& s) const {
+  const Layer layer = state_->graph.layer(0);
+  s.need(layer.width);
+  begin(scan, left_out, accept, s);
   return beam_search(ScoreLinks<Accept>(layer, scan, accept), patience, s);
 }
 
@@ -114,6 +124,20 @@ bool HnswIndex::walk_nearest(const QueryView& query, Slot left_out, std::size_t 
     rerank(query, k, scan, s.pool.items(), s);
   }
   return true;
+}
+
+// The nearest k nodes that pass, with exact distances, into s.nearest, as a walk of this effort finds them.
+template <class Accept>
+void HnswIndex::walk_two_hops(const QueryView& query, Slot left_out, std::size_t k, std::size_t ef,
+                              const Accept& accept, Scratch& s) const {
+  const Scan scan = state_->walk().prepare(query, s.query);
+  const Layer layer = state_->graph.layer(0);
+  s.pool.reset(kElsewhere * ef);
+  begin(scan, left_out, accept, s);
+  const ScoreTwoHops<Accept> expand(layer, scan, accept);
+  s.need(expand.most_scored(layer));
+  beam_search(expand, ToTheEnd{}, s);
+  rerank(query, k, scan, s.pool.items(), s);
 }
 
 // The nearest nodes that pass, of the sub-graphs and of what has changed since they were built, into s.expanded.

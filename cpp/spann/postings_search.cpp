@@ -84,6 +84,7 @@ bool Postings::probe(const QueryView& query, const ProbeRequest& request, Scratc
   std::vector<Slot> scanned;
   std::size_t at = 0, asked = 0, next_look = 1;
   double passed = 0, looked_at = 1;
+  float last_kth = std::numeric_limits<float>::infinity();
   const auto kth = [&] {
     return s.nearest.full() ? std::min(s.nearest.bound().distance(), request.radius) : request.radius;
   };
@@ -95,7 +96,9 @@ bool Postings::probe(const QueryView& query, const ProbeRequest& request, Scratc
       if (at < next_look || !(s.nearest.full() || ball)) return false;
       next_look = at + at / kLookEvery + 1;
       rank(exact, k, s);
-      return rest.share(kth() / part) <= static_cast<double>(enough);
+      const bool settled = !request.settles || !(kth() < last_kth);
+      last_kth = kth();
+      return settled && rest.share(last_kth / part) <= static_cast<double>(enough);
     }
     return product ? distance > kth() + limit * length : distance > kth() * limit;
   };

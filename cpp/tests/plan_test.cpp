@@ -55,6 +55,15 @@ TEST(planner_looks_around_on_the_first_steps) {
   CHECK(goes_on(3, 200, 0) && goes_on(7, 200, 0));
 }
 
+TEST(planner_ends_a_course_that_cannot_be_much_longer) {
+  Course course = kCourse;
+  const auto goes_on = [&] { return Planner(course, 0.1, 2e6).goes_on(10'008, 1000); };  // all else: 5,000 steps
+  course.most = 20'000;
+  CHECK(!goes_on());
+  course.most = 15'000;
+  CHECK(goes_on());
+}
+
 TEST(planner_gives_a_course_up_at_twice_all_else) {
   const Planner planner = among(100'000);  // the scan: 2 ms, or 5,000 steps
   CHECK(planner.goes_on(4'992, 31));

@@ -36,6 +36,7 @@ TARGET = 0.95
 _EFFORTS = [16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048]
 _PROBES = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 1024]
 _HNSW = {"M": 16, "ef_construction": 200}
+_PLANS = ("walk", "two-hop", "lists", "scan", "exact")
 
 
 def _entry(module: str, cls: str, requires: str, **fixed: str) -> Entry:
@@ -44,9 +45,7 @@ def _entry(module: str, cls: str, requires: str, **fixed: str) -> Entry:
 
 def _annlib() -> FilteredPeer:
     at_recall = {"recall": TARGET}
-    forced = {
-        f"annlib {plan}": Line([{"plan": plan, **at_recall}]) for plan in ("walk", "lists", "scan", "exact")
-    }
+    forced = {f"annlib {plan}": Line([{"plan": plan, **at_recall}]) for plan in _PLANS}
     lines = {"annlib": Line([at_recall]), "annlib by ef": Line(grid(ef_search=_EFFORTS)), **forced}
     batch = {"annlib, one call": Line([at_recall], "batch"), "annlib, a call a query": Line([at_recall])}
     return FilteredPeer(_entry("annlib", "FilteredAnnlib", "annlib"), _HNSW, lines, batch)
@@ -58,7 +57,7 @@ def select(names: Iterable[str]) -> tuple[list[str], list[str]]:
 
 
 #: The line of annlib's own choice, those of a forced plan, and all that are annlib's.
-OWN, FORCED = "annlib", ("annlib walk", "annlib lists", "annlib scan", "annlib exact")
+OWN, FORCED = "annlib", tuple(f"annlib {plan}" for plan in _PLANS)
 ALL_OWN = (OWN, "annlib by ef", *FORCED)
 
 FILTERED: Mapping[str, FilteredPeer] = {
