@@ -17,7 +17,7 @@ constexpr std::size_t kRerankGroup = 4;
 // A radius that takes in more than this is answered by a scan: a sorted pool is no place for so many.
 constexpr std::size_t kWalkedBall = 4096;
 // What lists take is surer than what a walk does, which may come by less that passes than there is of all.
-constexpr double kSurer = 0.7;
+constexpr double kSurer = 0.8;
 // What lists promise at first they mostly keep better than it looks: they are given up for two hops that would be so
 // many times as fast.
 constexpr double kReluctance = 1.5;
