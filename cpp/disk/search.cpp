@@ -132,7 +132,7 @@ void DiskIndex::fetch(std::span<const Slot> slots, std::byte* out) const {
 bool DiskIndex::search_one(const QueryView& query, const SearchRequest& request, const Passing& filter, std::size_t,
                            Scratch& s, PlanReport& report) const {
   require_open();
-  if (request.plan == Plan::subgraph || request.plan == Plan::lists || request.plan == Plan::two_hops) {
+  if (needs_graph(request.plan)) {
     throw ValueError("plan '" + name_of(request.plan) + "': the plans of a SPANN index are auto, exact, scan, walk");
   }
   const SlotSet* passing = filter.slots.get();

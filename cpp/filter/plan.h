@@ -24,6 +24,9 @@ enum class Plan : std::uint8_t {
 inline constexpr std::array<const char*, 7> kPlanNames{"auto", "exact", "scan", "walk", "subgraph", "lists", "two-hop"};
 inline std::string name_of(Plan plan) { return kPlanNames[static_cast<std::size_t>(plan)]; }
 
+/// Plans that only an index with a graph over its items has, besides the walk.
+inline bool needs_graph(Plan plan) { return plan == Plan::subgraph || plan == Plan::lists || plan == Plan::two_hops; }
+
 /// What became of one query.
 struct PlanReport {
   Plan plan = Plan::exact;  ///< that gave the results

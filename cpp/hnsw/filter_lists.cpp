@@ -27,7 +27,7 @@ constexpr double kNear = 1.0 / 16;
 constexpr std::size_t kSurely = 1024, kWalkedApart = 1;
 // Walks that find less than so much of that, of what they find around a query, are not to be trusted.
 constexpr float kTrusted = 0.95f;
-// Where fewer pass, they do not hold together by two hops (docs/performance.md).
+// Where fewer pass, they do not hold together by two hops (docs/algorithms.md).
 constexpr float kBridged = 1.0f / 50;
 // Lists are tried in powers of two below this.
 constexpr std::size_t kMostLists = 256;
@@ -208,11 +208,7 @@ bool HnswIndex::finds_apart() const {
 
 HnswIndex::Ways HnswIndex::ways(const Effort& effort, std::size_t matches, std::size_t together) const {
   const PlanCosts costs = plan_costs().shared_by(together);
-  Ways ways{costs.match * static_cast<double>(matches),
-            costs.course,
-            {},
-            finds_apart(),
-            std::numeric_limits<double>::infinity()};
+  Ways ways{costs.match * static_cast<double>(matches), costs.course, {}, finds_apart()};
   ways.walk.steps *= expected(effort);
   if (ways.finds_apart && effort.share >= kBridged) {
     Course two_hops = costs.two_hops;

@@ -1,8 +1,10 @@
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <map>
 #include <memory>
 #include <shared_mutex>
@@ -103,10 +105,10 @@ class HnswIndex final : public Index {
   double expected(const Effort& effort) const;
   /// The ways to answer a query under a filter, but for sub-graphs.
   struct Ways {
-    double scan;         ///< nanoseconds
-    Course walk, lists;  ///< lists that there are not take for ever
-    bool finds_apart;    ///< the walk
-    double two_hops;     ///< for ever where too few pass
+    double scan;                                                ///< nanoseconds
+    Course walk, lists;                                         ///< lists that there are not take for ever
+    bool finds_apart;                                           ///< the walk
+    double two_hops = std::numeric_limits<double>::infinity();  ///< for ever where too few pass
     /// What finds what passes wherever it lies, and takes as long as it is expected to.
     double surely() const { return std::min(scan, two_hops); }
     void tell(double share, PlanReport& report) const;

@@ -42,7 +42,7 @@ PlanCosts SpannIndex::plan_costs() const {
 
 bool SpannIndex::search_one(const QueryView& query, const SearchRequest& request, const Passing& filter,
                             std::size_t together, Scratch& s, PlanReport& report) const {
-  if (request.plan == Plan::subgraph || request.plan == Plan::lists || request.plan == Plan::two_hops) {
+  if (needs_graph(request.plan)) {
     throw ValueError("plan '" + name_of(request.plan) + "': the plans of a SPANN index are auto, exact, scan, walk");
   }
   const SpannState& state = *state_;
