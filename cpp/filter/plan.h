@@ -31,6 +31,7 @@ inline bool needs_graph(Plan plan) { return plan == Plan::subgraph || plan == Pl
 struct PlanReport {
   Plan plan = Plan::exact;  ///< that gave the results
   bool switched = false;    ///< a walk was begun and given up
+  double seen = 1;          ///< the share that had passed around the query by then
   std::uint64_t matches = 0;
   /// Estimated, in nanoseconds; 0 where there was nothing to choose.
   double scan_cost = 0, walk_cost = 0, subgraph_cost = 0, lists_cost = 0, two_hops_cost = 0;

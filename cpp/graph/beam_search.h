@@ -42,6 +42,7 @@ struct ScannedQuery {
   QueryBuffer query, row;
   Scan first, exact;               ///< what all rows are scored by; what results are, where that is another
   std::vector<Candidate> waiting;  ///< by codes, near enough for their exact distances
+  float limit = 0;                 ///< of codes: none of what lies beyond is a result
   TopK nearest;
   SearchCost cost;
 };
@@ -65,6 +66,7 @@ struct Scratch {
   std::vector<ScannedQuery> scanned;  ///< of a scan for several queries, and what its kernel takes and gives
   std::vector<simd::Query> queries;
   std::vector<float> limits, scores;
+  std::vector<std::uint32_t> near;
 
   void need(std::size_t n) {
     if (slots.size() < n) {

@@ -166,7 +166,8 @@ bool HnswIndex::search_one(const QueryView& query, const SearchRequest& request,
     report.switched = true;
     return false;
   };
-  if (request.plan == Plan::subgraph || request.plan == Plan::automatic) {
+  const bool again = report.switched;  // nor is what has been given up tried again
+  if (request.plan == Plan::subgraph || (request.plan == Plan::automatic && !again)) {
     if (by_subgraphs(query, request, filter, effort, together, k, acceptance, report, s)) return true;
   }
   if (request.plan == Plan::automatic && passing != nullptr) {
@@ -174,12 +175,13 @@ bool HnswIndex::search_one(const QueryView& query, const SearchRequest& request,
     those.tell(effort.share, report);
     const double otherwise = std::min(those.surely(), kSurer * those.lists.cost(effort.share));
     const Planner walker(those.walk, effort.share, otherwise, those.finds_apart);
-    const bool walks = walker.begins();
+    const bool walks = !again && walker.begins();
     if (walks && attempt(acceptance(), walker)) return true;
     // If a walk has shown how few pass around the query, that is not tried again.
-    const double share = std::min<double>(effort.share, walker.seen());
+    report.seen = std::min(report.seen, walker.seen());
+    const double share = std::min<double>(effort.share, report.seen);
     const Planner prober(those.lists, share, std::min(those.scan, kReluctance * those.two_hops));
-    if (walks ? prober.wins() : prober.begins()) {
+    if (walks || again ? prober.wins() : prober.begins()) {
       if (by_lists(query, k, effort, acceptance().slots(), &prober, report, s)) return true;
     }
     if (those.two_hops < those.scan && by_two_hops()) return true;

@@ -1,5 +1,5 @@
 #include <algorithm>
-#include <functional>
+#include <cmath>
 #include <limits>
 #include <utility>
 
@@ -12,10 +12,8 @@ namespace {
 // Rows scored at a time: for one query a stretch worth its prefetches, for many so few that their scores, too, stay in
 // the nearest cache.
 constexpr std::size_t kRowsForOne = 256, kRowsForMany = 64;
-// Queries that are looked at together for any that may take a row.
-constexpr std::size_t kLimitsAtOnce = 16;
 // As many candidates of a query at least, and of each of its k so many, wait for their exact distances together.
-constexpr std::size_t kLeastWaiting = 128, kWaitingEach = 4;
+constexpr std::size_t kLeastWaiting = 64, kWaitingEach = 4;
 // Exact distances are computed in groups of so many, between looks at what is still worth it.
 constexpr std::size_t kRerankGroup = 4;
 
@@ -32,56 +30,47 @@ void for_rows(const SlotSet* passing, const Bitset& alive, std::size_t most, Scr
   take(n);
 }
 
+// Leaves waiting what may still be among the results. Of k that wait, no true distance lies farther than the k-th code
+// tells and codes are wrong; so no result's code lies farther than that and as much again. And no result lies beyond
+// the k-th of those whose exact distances are known. NaN, and no limit, until there are k.
+void leave_near(ScannedQuery& q, std::size_t k) {
+  std::vector<Candidate>& waiting = q.waiting;
+  float farthest = q.nearest.bound().distance() + q.first.margin;
+  if (waiting.size() >= k && k > 0) {
+    const auto kth = waiting.begin() + static_cast<std::ptrdiff_t>(k - 1);
+    std::nth_element(waiting.begin(), kth, waiting.end());
+    const float surely = kth->distance() + 2 * q.first.margin;
+    if (surely < farthest || std::isnan(farthest)) farthest = surely;
+  }
+  std::erase_if(waiting, [&](Candidate c) { return c.distance() > farthest; });
+  q.limit = farthest;
+}
+
 // Those that wait, nearest first, by their exact distances: until the next one lies so far beyond the k-th that its
 // code would have to be wrong by more than codes are. So do all behind it, and nothing is left waiting.
 void rerank_waiting(ScannedQuery& q, std::size_t k, Scratch& s) {
   const std::size_t more = std::max(kRerankGroup, k / 4);
   s.need(std::max(k, more));
-  std::vector<Candidate>& heap = q.waiting;
-  std::make_heap(heap.begin(), heap.end(), std::greater<>());
-  q.nearest.shrink();
-  std::size_t n = 1;
-  while (n > 0) {
+  const std::vector<Candidate>& waiting = q.waiting;
+  std::sort(q.waiting.begin(), q.waiting.end());
+  for (std::size_t at = 0, n = 1; n > 0;) {
     const std::size_t group = q.cost.reranked < k ? k - q.cost.reranked : more;
-    const float farthest = q.nearest.bound().distance() + q.first.margin;  // NaN, and no limit, until there are k
-    for (n = 0; n < group && !heap.empty() && !(heap.front().distance() > farthest); ++n) {
-      std::pop_heap(heap.begin(), heap.end(), std::greater<>());
-      s.slots[n] = heap.back().slot();
-      heap.pop_back();
+    q.nearest.shrink();
+    q.limit = q.nearest.bound().distance() + q.first.margin;  // NaN, and no limit, until there are k
+    for (n = 0; n < group && at < waiting.size() && !(waiting[at].distance() > q.limit); ++at) {
+      s.slots[n++] = waiting[at].slot();
     }
     q.exact.score(s.slots.data(), n, s.distances.data());
     for (std::size_t i = 0; i < n; ++i) q.nearest.push(Candidate(s.distances[i], s.slots[i]));
-    q.nearest.shrink();
     q.cost.reranked += n;
   }
-  heap.clear();
+  q.waiting.clear();
 }
 
 // Queries whose first scans differ in nothing but the query are scored by one call.
 bool alike(const Scan& a, const Scan& b) {
   return a.scorer.block == b.scorer.block && a.rows.data == b.rows.data && a.rows.dim == b.rows.dim &&
          a.rows.tails == b.rows.tails && a.rows.tail_stride == b.rows.tail_stride;
-}
-
-// A function of its own, for of it alone the compiler makes vectors.
-__attribute__((noinline)) bool all_beyond(const float* scores, const float* limits) {
-  unsigned beyond = 0;
-  for (std::size_t q = 0; q < kLimitsAtOnce; ++q) beyond += scores[q] > limits[q] ? 1u : 0u;
-  return beyond == kLimitsAtOnce;
-}
-
-// Calls take(q, i) where the score of row i is within the limit of query first + q. Scores lie row by row.
-template <class Take>
-void for_near(const float* scores, std::size_t n, std::size_t count, const float* limits, Take&& take) {
-  // A NaN on either side is near.
-  for (std::size_t i = 0; i < n; ++i, scores += count) {
-    for (std::size_t first = 0; first < count; first += kLimitsAtOnce) {
-      if (first + kLimitsAtOnce <= count && all_beyond(scores + first, limits + first)) continue;
-      for (std::size_t q = first; q < std::min(first + kLimitsAtOnce, count); ++q) {
-        if (!(scores[q] > limits[q])) take(q, i);
-      }
-    }
-  }
 }
 
 }  // namespace
@@ -106,27 +95,37 @@ void scan_nearest(const ScanSpaces& spaces, std::span<const QueryView> queries, 
     ScannedQuery& q = s.scanned[i];
     if (q.first.exact) {
       q.nearest.push(c);
-    } else {
-      q.waiting.push_back(c);
-      if (q.waiting.size() < most_waiting) return;
-      rerank_waiting(q, k, s);
+      s.limits[i] = q.nearest.bound().distance();
+      return;
     }
-    s.limits[i] = q.nearest.bound().distance() + q.first.margin;
+    q.waiting.push_back(c);
+    if (q.waiting.size() < most_waiting) return;
+    leave_near(q, k);
+    if (2 * q.waiting.size() > most_waiting) rerank_waiting(q, k, s);  // codes alone do not tell
+    s.limits[i] = q.limit;
   };
   const std::size_t most = count == 1 ? kRowsForOne : kRowsForMany;
   if (s.scores.size() < most * count) s.scores.resize(most * count);
+  if (s.near.size() < count) s.near.resize(count);
   for_rows(passing, alive, most, s, [&](std::size_t n) {
     for (std::size_t first = 0, same = 1; first < count; first += same, same = 1) {
       const Scan& scan = s.scanned[first].first;
       while (first + same < count && alike(scan, s.scanned[first + same].first)) ++same;
       scan.scorer.block(&s.queries[first], same, scan.rows, s.rows.data(), n, s.scores.data());
-      for_near(s.scores.data(), n, same, &s.limits[first],
-               [&](std::size_t q, std::size_t i) { take(first + q, Candidate(s.scores[i * same + q], s.rows[i])); });
+      const float* scores = s.scores.data();
+      for (std::size_t i = 0; i < n; ++i, scores += same) {
+        const std::size_t near = simd::kernels().within(scores, &s.limits[first], same, s.near.data());
+        for (std::size_t j = 0; j < near; ++j) {
+          take(first + s.near[j], Candidate(scores[s.near[j]], s.rows[i]));
+        }
+      }
       for (std::size_t i = first; i < first + same; ++i) s.scanned[i].cost.distances += n;
     }
   });
   for (std::size_t i = 0; i < count; ++i) {
-    if (!s.scanned[i].first.exact) rerank_waiting(s.scanned[i], k, s);
+    if (s.scanned[i].first.exact) continue;
+    leave_near(s.scanned[i], k);
+    rerank_waiting(s.scanned[i], k, s);
   }
 }
 

@@ -182,21 +182,31 @@ SearchCost Index::search(const VectorBlock& queries, const SearchRequest& reques
   const auto search_chunk = [&](std::span<const std::size_t> chunk, const Passing& passing, Scratch& s) {
     SearchCost total;
     std::vector<Left> left;
-    std::vector<QueryView> views;
-    for (const std::size_t i : chunk) {
-      const QueryView query = view(queries, request, i);
-      PlanReport report;
-      s.found.clear();
-      s.cost = SearchCost();
-      if (passing.count == 0 || search_one(query, request, passing, chunk.size(), s, report)) {
-        write(i, passing, report, s.cost, s.found);
+    for (const std::size_t i : chunk) left.push_back({i, {}, {}});
+    const auto answer_each = [&] {
+      const std::size_t together = left.size();
+      std::erase_if(left, [&](Left& one) {
+        s.found.clear();
+        s.cost = one.cost;
+        if (!search_one(view(queries, request, one.query), request, passing, together, s, one.report)) {
+          one.cost = s.cost;
+          return false;
+        }
+        write(one.query, passing, one.report, s.cost, s.found);
         total += s.cost;
-      } else {
-        left.push_back({i, report, s.cost});
-        views.push_back(query);
-      }
+        return true;
+      });
+    };
+    if (passing.count == 0) {
+      for (Left& one : left) write(one.query, passing, one.report, {}, {});
+      return total;
     }
+    answer_each();
+    // What few queries are left to scan for is not the little that it is for many.
+    if (request.plan == Plan::automatic && left.size() < chunk.size()) answer_each();
     if (left.empty()) return total;
+    std::vector<QueryView> views;
+    for (const Left& one : left) views.push_back(view(queries, request, one.query));
     search_together(views, request, passing, s,
                     [&](std::size_t i, Plan plan, const SearchCost& cost, std::span<const Candidate> found) {
                       left[i].report.plan = plan;

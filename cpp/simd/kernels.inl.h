@@ -98,6 +98,23 @@ std::size_t argmin(const float* in, std::size_t n) {
   }
 }
 
+std::size_t within(const float* in, const float* limits, std::size_t n, std::uint32_t* out) {
+  std::size_t found = 0;
+  const auto take = [&](std::uint32_t lanes, std::size_t i) {
+    for (; lanes != 0; lanes &= lanes - 1) out[found++] = static_cast<std::uint32_t>(i) + __builtin_ctz(lanes);
+  };
+  constexpr std::uint32_t all = (1u << Float::lanes) - 1;
+  std::size_t i = 0;
+  for (; i + Float::lanes <= n; i += Float::lanes) {
+    take(~Float::below(Float::load(limits + i), Float::load(in + i)) & all, i);
+  }
+  if (i < n) {
+    const Float::Vec last = Float::load_first(limits + i, n - i);
+    take(~Float::below(last, Float::load_first(in + i, n - i)) & ((1u << (n - i)) - 1), i);
+  }
+  return found;
+}
+
 /// Index of the first element that has every bit of `mask` (an exponent of all ones is infinity or NaN), or n. Blocks
 /// are tested without branches, so that the compiler makes vectors of them; the block with a hit is then searched.
 template <class Bits>
@@ -197,6 +214,7 @@ constexpr Kernels make_kernels(Isa isa, const char* name) {
           .affine_u8 = affine_u8,
           .max_abs = max_abs,
           .argmin = argmin,
+          .within = within,
           .first_nonfinite = first_nonfinite,
           .first_nonfinite_half = first_nonfinite_half,
           .fht = fht,

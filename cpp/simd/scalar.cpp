@@ -237,6 +237,14 @@ std::size_t argmin(const float* in, std::size_t n) {
   return static_cast<std::size_t>(std::min_element(in, in + n) - in);
 }
 
+std::size_t within(const float* in, const float* limits, std::size_t n, std::uint32_t* out) {
+  std::size_t found = 0;
+  for (std::size_t i = 0; i < n; ++i) {
+    if (!(in[i] > limits[i])) out[found++] = static_cast<std::uint32_t>(i);
+  }
+  return found;
+}
+
 std::size_t first_nonfinite(const float* in, std::size_t n) {
   std::size_t i = 0;
   while (i < n && std::isfinite(in[i])) ++i;
@@ -363,6 +371,7 @@ constinit const Kernels kScalarKernels{
     .affine_u8 = affine_u8,
     .max_abs = max_abs,
     .argmin = argmin,
+    .within = within,
     .first_nonfinite = first_nonfinite,
     .first_nonfinite_half = first_nonfinite_half,
     .fht = fht,

@@ -188,16 +188,26 @@ void score_ids(const Query& query, const Rows& rows, const std::uint32_t* ids, s
 template <class Term>
 constexpr std::size_t kTileOf = Term::exact ? 2 * kTile : kTile;
 
+/// By tiles of `many` queries, of which the last takes in some of the one before where they do not come out even: that
+/// is less than rows once more for each of what would be left over. Of fewer than a tile's by smaller ones.
+template <class Term, Tail tail, std::size_t many>
+inline void score_tiles(const Query* queries, std::size_t count, const Rows& rows, const std::uint32_t* ids,
+                        std::size_t n, float* out) {
+  if constexpr (many > 1) {
+    if (count < many) return score_tiles<Term, tail, (many > kTile ? kTile : 1)>(queries, count, rows, ids, n, out);
+  }
+  std::size_t ahead = lookahead(rows.prefetch_bytes);  // the first tile finds the rows in memory, the others in a cache
+  for (std::size_t end = many;; end += many, ahead = 0) {
+    const std::size_t t = (end < count ? end : count) - many;
+    score_tile<Term, tail, many>(queries + t, rows, ids, n, out + t, count, ahead);
+    if (end >= count) return;
+  }
+}
+
 template <class Term, Tail tail>
 void score_block(const Query* queries, std::size_t count, const Rows& rows, const std::uint32_t* ids, std::size_t n,
                  float* out) {
-  constexpr std::size_t kMany = kTileOf<Term>;
-  std::size_t ahead = lookahead(rows.prefetch_bytes);  // the first tile finds the rows in memory, the others in a cache
-  std::size_t t = 0;
-  for (; t + kMany <= count; t += kMany, ahead = 0) {
-    score_tile<Term, tail, kMany>(queries + t, rows, ids, n, out + t, count, ahead);
-  }
-  for (; t < count; ++t, ahead = 0) score_tile<Term, tail, 1>(queries + t, rows, ids, n, out + t, count, ahead);
+  if (count > 0) score_tiles<Term, tail, kTileOf<Term>>(queries, count, rows, ids, n, out);
 }
 
 template <class Term, Tail tail>

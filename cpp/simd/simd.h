@@ -147,6 +147,9 @@ struct Kernels {
   float (*max_abs)(const float* in, std::size_t n);
   /// index of the first of the least elements; n is a positive multiple of 16, and none of them is NaN
   std::size_t (*argmin)(const float* in, std::size_t n);
+  /// Writes the indices of values that do not lie beyond their limit, one that is NaN or whose limit is among them, and
+  /// returns how many there are.
+  std::size_t (*within)(const float* in, const float* limits, std::size_t n, std::uint32_t* out);
   /// index of the first element that is NaN or infinite, or n
   std::size_t (*first_nonfinite)(const float* in, std::size_t n);
   std::size_t (*first_nonfinite_half)(const std::uint16_t* in, std::size_t n);

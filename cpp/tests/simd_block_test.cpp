@@ -105,6 +105,26 @@ TEST(sign_tables_agree_with_reference) {
   }
 }
 
+TEST(within_are_the_values_not_beyond_their_limits) {
+  const float kNan = std::numeric_limits<float>::quiet_NaN();
+  std::mt19937 random(4);
+  for (const Kernels* set : available_kernels()) {
+    for (std::size_t n = 0; n <= 70; ++n) {
+      Guarded<float> x(n), limits(n);
+      Guarded<std::uint32_t> found(n);
+      std::vector<std::uint32_t> expected(n);
+      for (int round = 0; round < 20; ++round) {
+        // Few values, so that many are equal; now and then a NaN on either side.
+        for (float& v : x) v = random() % 16 == 0 ? kNan : static_cast<float>(random() % 4);
+        for (float& v : limits) v = random() % 16 == 0 ? kNan : static_cast<float>(random() % 4);
+        const std::size_t count = set->within(x.data(), limits.data(), n, found.data());
+        CHECK_EQ(count, reference().within(x.data(), limits.data(), n, expected.data()), set->name, " n ", n);
+        for (std::size_t i = 0; i < count; ++i) CHECK_EQ(found[i], expected[i], set->name, " n ", n, " at ", i);
+      }
+    }
+  }
+}
+
 TEST(argmin_is_the_first_of_the_least) {
   std::mt19937 random(3);
   for (const Kernels* set : available_kernels()) {
