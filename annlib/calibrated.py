@@ -91,14 +91,12 @@ class Calibrated(Index):
     def _effort(
         self, ef_search: int | None, recall: float | None, queries: NDArray[Any], k: int
     ) -> tuple[int, int]:
-        least = self._least_effort(k)
         if ef_search is not None:
-            return (max(as_count(ef_search, "ef_search"), least),) * 2
-        if recall is None and self._target is None:
+            return (max(as_count(ef_search, "ef_search"), self._least_effort(k)),) * 2
+        target = self._target if recall is None else as_recall(recall, "recall")
+        if target is None:
             return (self._default_effort(k),) * 2
-        target = as_recall(recall, "recall") if recall is not None else self._target
-        assert target is not None
-        size = len(self)
+        size = len(self._core)
         if size == 0:
             return (self._default_effort(k),) * 2
         calibration = self._calibrations.get(k)
@@ -106,12 +104,13 @@ class Calibrated(Index):
             _log.info("measuring what recall@%d needs on %r", k, self)
             enough = queries.ndim == 2 and len(queries) >= 100
             calibration = self.calibrate(queries if enough else None, k)
-        plain, filtered = calibration.efforts_for(target)
-        return max(plain, least), max(filtered, least)
+        return calibration.efforts_for(target)
 
 
 def as_recall(value: Any, what: str) -> float:
     """A recall; ValueError unless it is above 0 and at most 1."""
+    if isinstance(value, float) and 0 < value <= 1:  # of most searches, which have no time to lose
+        return value
     if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not 0 < value <= 1:
         raise ValueError(f"{what} must be above 0 and at most 1, got {value!r}")
     return float(value)

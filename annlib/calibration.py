@@ -63,9 +63,10 @@ class Calibration:
     def efforts_for(self, target: float) -> tuple[int, int]:
         """`ef_for` without a filter and under one, looked up once: a search has no time to lose."""
         known: dict[float, tuple[int, int]] = self.__dict__["_efforts"]
-        if target not in known:
-            known[target] = self.ef_for(target), self.ef_for(target, filtered=True)
-        return known[target]
+        efforts = known.get(target)
+        if efforts is None:
+            efforts = known[target] = self.ef_for(target), self.ef_for(target, filtered=True)
+        return efforts
 
     def fits(self, size: int) -> bool:
         """Whether the index is still much the same size."""
