@@ -50,6 +50,7 @@ struct Course {
   double slowing = 0;  ///< of which each takes s^-slowing times as long: more of what they look at comes from memory
   double most = std::numeric_limits<double>::infinity();  ///< steps that there are
   double slowest = 0;                                     ///< the share below which they take no longer
+  double trial = 0;  ///< nanoseconds until it shows how many pass around a query, and what it takes to begin elsewhere
 
   /// What a run of so many steps, the mean of some, took: nanoseconds.
   struct Run {
@@ -103,36 +104,42 @@ class Planner {
   Planner(const Course& course, double share, double otherwise, bool finds_apart = true)
       : course_(course), share_(share), cost_(course.cost(share)), otherwise_(otherwise), finds_apart_(finds_apart) {}
 
-  /// Whether it is expected to cost less than all else.
-  bool wins() const { return cost_ <= otherwise_; }
+  /// Whether it is expected to cost less than all else, if it takes `times` as long as it seems.
+  bool wins(double times = 1) const { return times * cost_ <= otherwise_; }
 
   /// A filter may favour what lies near the query: where all else takes far longer than to see whether it does, that is
   /// tried even if the course is not expected to win.
-  bool begins() const { return wins() || course_.start + kTrialSteps * course_.step <= kTrial * otherwise_; }
+  bool begins() const {
+    const double trial = course_.trial > 0 ? course_.trial : course_.start + kTrialSteps * course_.step;
+    return wins() || trial <= kTrial * otherwise_;
+  }
 
   /// After so many steps, on which a share of `passed` / `steps` passed: while what is left costs less than all else,
-  /// and it has not cost twice that, or there cannot be that much more; nor where so few pass around the query that
-  /// what does lies apart from it, and the course might not find that.
+  /// and it has not cost half as much again as that, or there cannot be that much more; nor where so few pass around
+  /// the query that what does lies apart from it, and the course might not find that.
   bool goes_on(std::size_t steps, double passed) const {
     if (steps != kTrialSteps && steps % kLookEvery != 0) return true;
     const auto taken = static_cast<double>(steps);
     seen_ = (passed + kBeside * beside_passed_ + kSupposed * share_) / (taken + kBeside * beside_ + kSupposed);
     if (!finds_apart_ && clearly_fewer(taken, passed)) return false;
     const double left = course_.steps_for(seen_) - taken, step = course_.step_at(seen_);
-    const bool long_enough = step * taken > 2 * otherwise_ && step * (course_.most - taken) > otherwise_;
+    const bool long_enough = step * taken > kLongEnough * otherwise_ && step * (course_.most - taken) > otherwise_;
     return step * left <= otherwise_ && !long_enough;
   }
 
   /// Whether to tell what passes beside the way: on the first steps, which alone would say little where few pass.
   bool looks_around(std::size_t steps) const { return steps <= kLookedAround && share_ < kFew; }
   void saw(std::uint32_t seen, std::uint32_t passing) const {
-    beside_ += seen;
-    beside_passed_ += passing;
+    beside_ = kFading * beside_ + seen;
+    beside_passed_ = kFading * beside_passed_ + passing;
   }
 
   /// The share that passed where it was last asked whether to go on; 1 before.
   double seen() const { return seen_; }
   double cost() const { return cost_; }
+
+  /// After so many steps it is first asked whether to go on.
+  static constexpr std::size_t kTrialSteps = 6;
 
  private:
   /// Than pass by chance.
@@ -143,15 +150,20 @@ class Planner {
     return passed < expected - std::max(chance, expected / 4);
   }
 
-  static constexpr double kTrial = 0.08;
+  static constexpr double kTrial = 0.1;
+  /// What has taken so many times as long as all else would have is given up.
+  static constexpr double kLongEnough = 1.5;
   /// How many steps what is known of all items is worth.
   static constexpr double kSupposed = 4;
   /// From so many on it shows whether fewer pass than by chance.
   static constexpr double kExpected = 12;
-  static constexpr std::size_t kTrialSteps = 4, kLookEvery = 8;
+  static constexpr std::size_t kLookEvery = 8;
   /// On so many steps neighbours are looked at, of which each tells a part of what a step does: many are seen again.
   static constexpr std::size_t kLookedAround = 16;
   static constexpr double kBeside = 0.25, kFew = 0.25;
+  /// The first steps lead to the query's surroundings, and what they come by is farther from it than what later ones
+  /// do.
+  static constexpr double kFading = 0.75;
 
   Course course_;
   double share_, cost_, otherwise_;

@@ -106,10 +106,12 @@ bool walk_codes(const Layer& layer, const NeighbourCodes& codes, const Neighbour
     }
     return kNoSlot;
   };
-  s.need(s.seeds.size());
-  scan.score(s.seeds.data(), s.seeds.size(), s.distances.data());
-  s.cost.distances += s.seeds.size();
-  for (std::size_t i = 0; i < s.seeds.size(); ++i) offer(s.distances[i], s.seeds[i]);
+  const auto offer_seeds = [&] {
+    s.need(s.seeds.size());
+    scan.score(s.seeds.data(), s.seeds.size(), s.distances.data());
+    s.cost.distances += s.seeds.size();
+    for (std::size_t i = 0; i < s.seeds.size(); ++i) offer(s.distances[i], s.seeds[i]);
+  };
   const std::size_t third = (layer.stride * sizeof(Slot) + 191) / 192 * 64;
   std::size_t passed = 0;
   s.visited.insert(start);
@@ -157,6 +159,9 @@ bool walk_codes(const Layer& layer, const NeighbourCodes& codes, const Neighbour
         if (s.distances[i] < bound) offer(s.distances[i], links[i]);
       }
     }
+    // Not before: while there was nothing else, one of them would be expanded next, however far from the query, and
+    // what passes around it would be taken for what passes around that.
+    if (node == start) offer_seeds();
     if (patience.looks_around(s.expanded.size())) {
       std::uint32_t seen = 0, passing = 0;
       for (; seen < layer.width && links[seen] != kNoSlot; ++seen) passing += accept(links[seen]);

@@ -14,6 +14,12 @@ namespace {
 // How walks and scans are timed, of which the median counts.
 constexpr std::size_t kTimed = 16, kTimedScan = 256, kTimedEf = 32;
 
+// A walk that is given up as soon as it can be.
+struct Trial : ToTheEnd {
+  bool goes_on(std::size_t steps, std::size_t) const { return steps < Planner::kTrialSteps; }
+  bool looks_around(std::size_t) const { return true; }
+};
+
 }  // namespace
 
 // Timed on this machine, this index and the state of its memory: what walks among all and among a sixteenth take, from
@@ -26,7 +32,7 @@ PlanCosts HnswIndex::measure_costs() const {
   Scratch s;
   s.need(std::max<std::size_t>(kTimedScan, kSeeds));
   RunTimer least, all, few, hops;
-  std::vector<double> seeding, matches, shared;
+  std::vector<double> seeding, trials, matches, shared;
   std::vector<float> vector(state.table.dim());
   const auto slots = static_cast<std::uint32_t>(state.table.slots());
   // The first round warms up: pages of a file that was just mapped, and the processor's clock.
@@ -34,6 +40,7 @@ PlanCosts HnswIndex::measure_costs() const {
     if (i == kTimed) {
       least = all = few = hops = RunTimer();
       seeding.clear();
+      trials.clear();
       matches.clear();
       shared.clear();
     }
@@ -46,20 +53,23 @@ PlanCosts HnswIndex::measure_costs() const {
       const bool found = state.nodes.test(slot) && state.graph.level(slot) == 0 && slot != state.graph.entry();
       timer.time(s, [&] { search(found ? slot : kNoSlot); });
     };
-    const auto walk = [&](std::size_t ef, const auto& accept) {
+    const auto walk = [&](std::size_t ef, const auto& accept, const auto& patience) {
       return [&, ef](Slot left_out) {
-        walk_nearest(query, left_out, std::min<std::size_t>(ef, 10), {ef, ef, 1.0f}, accept, ToTheEnd{}, s);
+        walk_nearest(query, left_out, std::min<std::size_t>(ef, 10), {ef, ef, 1.0f}, accept, patience, s);
       };
     };
     s.seeds.clear();
-    run(2, least, walk(kTimedEf / 4, AcceptEvery{}));
-    run(3, all, walk(kTimedEf, AcceptEvery{}));
+    run(2, least, walk(kTimedEf / 4, AcceptEvery{}, ToTheEnd{}));
+    run(3, all, walk(kTimedEf, AcceptEvery{}, ToTheEnd{}));
     const Clock::time_point begin = Clock::now();
     choose_seeds(sixteenth.count() > 0 ? &sixteenth : nullptr, s);
     state.walk().prepare(query, s.query).score(s.seeds.data(), s.seeds.size(), s.distances.data());
     seeding.push_back(nanoseconds_since(begin));
     const AcceptSlots accept(some, state.twins);
-    run(4, few, walk(kTimedEf, accept));
+    run(4, few, walk(kTimedEf, accept, ToTheEnd{}));
+    RunTimer trial;
+    run(7, trial, walk(kTimedEf, accept, Trial{}));
+    trials.push_back(trial.run().time);
     run(6, hops, [&](Slot left_out) { walk_two_hops(query, left_out, 10, kTimedEf, accept, s); });
     for (std::uint64_t j = 0; j < kTimedScan; ++j) s.slots[j] = to_below(random64(1, 5, i * kTimedScan + j), slots);
     const ScanTimes times = time_scan(state.walk().prepare(query, s.query), kTimedScan, s);
@@ -70,6 +80,7 @@ PlanCosts HnswIndex::measure_costs() const {
   walk.start += median(seeding);
   walk.fit(few.run(walk.start), kShare);
   walk.steps /= kTimedEf;
+  walk.trial = median(seeding) + median(trials);
   two_hops.start = walk.start;
   const Course::Run by_two = hops.run(walk.start);
   two_hops.steps = by_two.steps / kTimedEf;

@@ -16,8 +16,12 @@ namespace {
 constexpr std::size_t kRerankGroup = 4;
 // A radius that takes in more than this is answered by a scan: a sorted pool is no place for so many.
 constexpr std::size_t kWalkedBall = 4096;
-// What lists take is surer than what a walk does, which may come by less that passes than there is of all.
-constexpr double kSurer = 0.8;
+// At first the share around a query is known from few nodes: a walk is given up for lists that would be so many times
+// as fast.
+constexpr double kSunk = 1.6;
+// Where fewer pass around the query than elsewhere, lists go farther than for so few from all over, up to so many
+// times.
+constexpr double kApart = 3;
 // What lists promise at first they mostly keep better than it looks: they are given up for two hops that would be so
 // many times as fast.
 constexpr double kReluctance = 1.5;
@@ -173,7 +177,7 @@ bool HnswIndex::search_one(const QueryView& query, const SearchRequest& request,
   if (request.plan == Plan::automatic && passing != nullptr) {
     const Ways those = ways(effort, matches, together);
     those.tell(effort.share, report);
-    const double otherwise = std::min(those.surely(), kSurer * those.lists.cost(effort.share));
+    const double otherwise = std::min(those.surely(), kSunk * those.lists.cost(effort.share));
     const Planner walker(those.walk, effort.share, otherwise, those.finds_apart);
     const bool walks = !again && walker.begins();
     if (walks && attempt(acceptance(), walker)) return true;
@@ -181,7 +185,8 @@ bool HnswIndex::search_one(const QueryView& query, const SearchRequest& request,
     report.seen = std::min(report.seen, walker.seen());
     const double share = std::min<double>(effort.share, report.seen);
     const Planner prober(those.lists, share, std::min(those.scan, kReluctance * those.two_hops));
-    if (walks || again ? prober.wins() : prober.begins()) {
+    const double apart = std::min(std::sqrt(effort.share / std::max(share, 1e-9)), kApart);
+    if (walks || again ? prober.wins(apart) : prober.begins()) {
       if (by_lists(query, k, effort, acceptance().slots(), &prober, report, s)) return true;
     }
     if (those.two_hops < those.scan && by_two_hops()) return true;

@@ -47,12 +47,37 @@ TEST(planner_looks_around_on_the_first_steps) {
     planner.saw(beside, passing);
     return planner.goes_on(steps, 1);
   };
-  for (const std::size_t steps : {4, 8}) {  // when it is first asked, and after
+  for (const std::size_t steps : {6, 8}) {  // when it is first asked, and after
     CHECK(goes_on(steps, 0, 0));            // one of them passes, as it seems many do
     CHECK(!goes_on(steps, 200, 2));         // but not beside them
     CHECK(goes_on(steps, 200, 20));
   }
-  CHECK(goes_on(3, 200, 0) && goes_on(7, 200, 0));
+  CHECK(goes_on(5, 200, 0) && goes_on(7, 200, 0));
+}
+
+TEST(planner_heeds_the_last_steps_more_than_the_first) {
+  const auto seen = [](std::uint32_t first, std::uint32_t last) {
+    const Planner planner = among(10'000);
+    for (const std::uint32_t passing : {first, first, first, last, last, last}) planner.saw(32, passing);
+    planner.goes_on(Planner::kTrialSteps, 0);
+    return planner.seen();
+  };
+  CHECK(seen(4, 4) < seen(0, 8) && seen(8, 0) < seen(4, 4));
+}
+
+TEST(planner_knows_what_a_trial_takes) {
+  Course course = kCourse;
+  const auto begins = [&](double otherwise) { return Planner(course, 0.01, otherwise).begins(); };
+  CHECK(begins(30'000));  // six steps
+  course.trial = 5'000;
+  CHECK(!begins(30'000));
+  CHECK(begins(60'000));
+}
+
+TEST(planner_may_doubt_what_a_course_takes) {
+  const Planner planner(kCourse, 1, 20'000);  // 12.8 us
+  CHECK(planner.wins() && planner.wins(1.5));
+  CHECK(!planner.wins(2));
 }
 
 TEST(planner_ends_a_course_that_cannot_be_much_longer) {
@@ -64,10 +89,10 @@ TEST(planner_ends_a_course_that_cannot_be_much_longer) {
   CHECK(goes_on());
 }
 
-TEST(planner_gives_a_course_up_at_twice_all_else) {
+TEST(planner_gives_a_course_up_at_half_as_much_again_as_all_else) {
   const Planner planner = among(100'000);  // the scan: 2 ms, or 5,000 steps
   CHECK(planner.goes_on(4'992, 31));
-  CHECK(!planner.goes_on(10'016, 31));
+  CHECK(!planner.goes_on(7'504, 31));
   CHECK(planner.goes_on(64, 32));  // all that is wanted is there
 }
 
