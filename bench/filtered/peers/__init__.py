@@ -47,7 +47,11 @@ def _annlib() -> FilteredPeer:
     at_recall = {"recall": TARGET}
     forced = {f"annlib {plan}": Line([{"plan": plan, **at_recall}]) for plan in _PLANS}
     lines = {"annlib": Line([at_recall]), "annlib by ef": Line(grid(ef_search=_EFFORTS)), **forced}
-    batch = {"annlib, one call": Line([at_recall], "batch"), "annlib, a call a query": Line([at_recall])}
+    batch = {
+        "annlib, one call": Line([at_recall], "batch"),
+        "annlib, one call, all cores": Line([{**at_recall, "threads": None}], "batch"),
+        "annlib, a call a query": Line([at_recall]),
+    }
     return FilteredPeer(_entry("annlib", "FilteredAnnlib", "annlib"), _HNSW, lines, batch)
 
 

@@ -56,17 +56,17 @@ class FilteredAnnlib(AnnlibHNSW, Filtered):
         self._index = index
 
     def set_search(self, **params: Any) -> None:
-        self._effort = params
+        self._effort = {"threads": 1, **params}
         if params.get("plan") == "lists" and not self._index.stats()["filter_list_bytes"]:
-            self._effort = {**params, "plan": "scan"}  # an index of few items has none
+            self._effort["plan"] = "scan"  # an index of few items has none
 
     def search_where(self, query: Array, k: int, predicate: Predicate) -> Array:
-        found = self._index.search(query, k, filter=expression(predicate), threads=1, **self._effort)
+        found = self._index.search(query, k, filter=expression(predicate), **self._effort)
         return np.asarray(found.ids)
 
     def search_each(self, queries: Array, k: int, predicates: Sequence[Predicate]) -> Sequence[Array]:
         filters = [expression(predicate) for predicate in predicates]
-        return list(self._index.search(queries, k, filter=filters, threads=1, **self._effort).ids)
+        return list(self._index.search(queries, k, filter=filters, **self._effort).ids)
 
     def forget(self) -> None:
         # Bitmaps are kept for one state of the index, and any change of attributes makes another; the orders of the
