@@ -181,29 +181,27 @@ SearchCost Index::search(const VectorBlock& queries, const SearchRequest& reques
   };
   const auto search_chunk = [&](std::span<const std::size_t> chunk, const Passing& passing, Scratch& s) {
     SearchCost total;
-    std::vector<Left> left;
-    for (const std::size_t i : chunk) left.push_back({i, {}, {}});
-    const auto answer_each = [&] {
-      const std::size_t together = left.size();
-      std::erase_if(left, [&](Left& one) {
-        s.found.clear();
-        s.cost = one.cost;
-        if (!search_one(view(queries, request, one.query), request, passing, together, s, one.report)) {
-          one.cost = s.cost;
-          return false;
-        }
-        write(one.query, passing, one.report, s.cost, s.found);
-        total += s.cost;
-        return true;
-      });
+    const auto answered = [&](Left& one, std::size_t together) {
+      s.found.clear();
+      s.cost = one.cost;
+      const bool found = passing.count == 0 ||
+                         search_one(view(queries, request, one.query), request, passing, together, s, one.report);
+      one.cost = s.cost;
+      if (!found) return false;
+      write(one.query, passing, one.report, s.cost, s.found);
+      total += s.cost;
+      return true;
     };
-    if (passing.count == 0) {
-      for (Left& one : left) write(one.query, passing, one.report, {}, {});
-      return total;
+    std::vector<Left> left;
+    for (const std::size_t i : chunk) {
+      Left one{i, {}, {}};
+      if (!answered(one, chunk.size())) left.push_back(one);
     }
-    answer_each();
     // What few queries are left to scan for is not the little that it is for many.
-    if (request.plan == Plan::automatic && left.size() < chunk.size()) answer_each();
+    if (request.plan == Plan::automatic && left.size() < chunk.size()) {
+      const std::size_t together = left.size();
+      std::erase_if(left, [&](Left& one) { return answered(one, together); });
+    }
     if (left.empty()) return total;
     std::vector<QueryView> views;
     for (const Left& one : left) views.push_back(view(queries, request, one.query));
