@@ -301,6 +301,55 @@ TEST(walk_over_codes_goes_as_far_as_it_is_told) {
   }
 }
 
+// What passes may lie anywhere: a walk that looked there at once would take that for the query's surroundings.
+TEST(walk_over_codes_begins_around_the_query_and_comes_to_what_passes_later) {
+  constexpr Slot kNodes = 200, kFar = 150;
+  constexpr std::uint32_t kWidth = 8, kDim = 16;
+  Vectors vectors(kDim, DType::f32);
+  for (Slot i = 0; i < kNodes; ++i) {  // on a line
+    std::vector<float> vector(kDim, 0.0f);
+    vector[0] = static_cast<float>(i);
+    vectors.add(vector.data());
+  }
+  const Table table = table_of(vectors, Metric::l2);
+  const NeighbourCodes codes(table, kWidth);
+  const std::size_t stride = kWidth + (codes.bytes() + sizeof(Slot) - 1) / sizeof(Slot);
+  std::vector<Slot> rows(kNodes * stride, kNoSlot);
+  Layer layer;
+  layer.slots = rows.data();
+  layer.width = kWidth;
+  layer.stride = stride;
+  for (Slot i = 0; i < kNodes; ++i) {
+    Slot* next = layer.links(i);
+    for (const Slot step : {1u, 2u, 3u, 4u}) {
+      if (i >= step) *next++ = i - step;
+      if (i + step < kNodes) *next++ = i + step;
+    }
+    NeighbourCodes::invalidate(layer.codes(i));  // distances decide
+  }
+  struct : ToTheEnd {
+    bool goes_on(std::size_t steps, std::size_t) const { return steps < most; }
+    std::size_t most = 6;
+  } patience;
+  const auto passes = [](Slot slot) { return slot >= kFar; };
+  QueryBuffer buffer, tables;
+  const QueryView query = vectors.query(0);
+  const Scan scan = StoredSpace(table).prepare(query, buffer);
+  const LocalReach reach({1.0f, 0.0f, 1}, {1.0f, 0.0f, 1}, 1.0f);
+  Scratch s;
+  const auto walk = [&] {
+    s.visited.reset(kNodes);
+    s.seeds = {kFar + 20};
+    return walk_codes(layer, codes, codes.prepare(query, tables), scan, 0, 1, reach, passes, patience, s);
+  };
+  CHECK(!walk());
+  for (const Candidate c : s.expanded) CHECK(c.slot() < 20, "slot ", c.slot());
+  patience.most = 1000;
+  CHECK(walk());
+  const bool came = std::any_of(s.expanded.begin(), s.expanded.end(), [&](Candidate c) { return c.slot() == kFar; });
+  CHECK(came);
+}
+
 TEST(reach_follows_what_passes_around_the_query) {
   const Reach wide{2.0f, 0.4f, 40, 160}, narrow{1.0f, 0.2f, 20, 80};
   const LocalReach few(wide, narrow, 0.01f), most(wide, narrow, 0.9f);
