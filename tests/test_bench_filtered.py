@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import dataclasses
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -278,6 +279,15 @@ def test_table_has_ratios_and_regret() -> None:
     worst = {row[0]: dict(zip(columns, row, strict=True)) for row in rows}
     assert (worst["annlib"]["worst recall"], worst["annlib"]["in"]) == (0.9, "negative")
     assert [worst[line]["recall >= 0.95"] for line in lines] == [2, 2, 3, 3, 3]
+
+
+def test_a_peer_is_asked_what_it_can_answer(small: datasets.Dataset, folder: Path, tmp_path: Path) -> None:
+    file = tmp_path / "small-16-euclidean.hdf5"
+    datasets.write_hdf5(file, small)
+    entries = {"numpy": dataclasses.replace(FILTERED["numpy"], kinds=("label",))}
+    only = ["window none 0.1", "label positive"]
+    plan = runner.Plan(file, ["numpy"], folder=folder, queries=20, runs=1, only=only, entries=entries)
+    assert {record.kind for record in runner.run(plan).records} == {"label"}
 
 
 def test_command(small: datasets.Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

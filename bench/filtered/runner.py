@@ -109,7 +109,9 @@ def run(plan: Plan) -> Outcome:
             with reporter(plan.progress, len(buckets), f"round {turn}/{plan.runs}") as report:
                 for done, bucket in enumerate(buckets):
                     for index in live:
-                        if index.name not in outcome.failures:
+                        if index.name not in outcome.failures and plan.entries[index.name].answers(
+                            bucket.kind
+                        ):
                             with failures_of(outcome.failures, index.name):
                                 _visit(plan, dataset, bucket, truths[bucket.name], index, folder, turn)
                     report(done + 1)

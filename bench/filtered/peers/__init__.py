@@ -22,12 +22,20 @@ class Line:
 
 @dataclass(frozen=True)
 class FilteredPeer:
-    """An index that is built once, and its lines by name: for buckets of queries, and for the batch."""
+    """An index that is built once, and its lines by name: for buckets of queries, and for the batch.
+
+    ``kinds`` are those of the buckets that it can answer, if it cannot answer all.
+    """
 
     entry: Entry
     build: Params
     lines: Mapping[str, Line]
     batch: Mapping[str, Line] = field(default_factory=dict)
+    kinds: Sequence[str] = ()
+
+    def answers(self, kind: str) -> bool:
+        """Whether buckets of this kind are for it."""
+        return not self.kinds or kind in self.kinds
 
 
 #: The recall that settings are raised to, and that annlib is asked for.
@@ -91,6 +99,12 @@ FILTERED: Mapping[str, FilteredPeer] = {
     ),
     "lancedb": FilteredPeer(
         _entry("lancedb", "LanceDB", "lancedb"), _HNSW, {"lancedb": Line(grid(ef=_EFFORTS))}
+    ),
+    "diskann": FilteredPeer(
+        _entry("diskann", "FilteredDiskANN", "diskannpy"),
+        {"complexity": 200, "degree": 96},  # with a third of the links few of a label hold together
+        {"diskann": Line(grid(ef=_EFFORTS))},
+        kinds=("label",),
     ),
     "zvec": FilteredPeer(_entry("zvec", "Zvec", "zvec"), _HNSW, {"zvec": Line(grid(ef=_EFFORTS))}),
 }
