@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import dataclasses
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -284,7 +283,7 @@ def test_table_has_ratios_and_regret() -> None:
 def test_a_peer_is_asked_what_it_can_answer(small: datasets.Dataset, folder: Path, tmp_path: Path) -> None:
     file = tmp_path / "small-16-euclidean.hdf5"
     datasets.write_hdf5(file, small)
-    entries = {"numpy": dataclasses.replace(FILTERED["numpy"], kinds=("label",))}
+    entries = {"numpy": replace(FILTERED["numpy"], kinds=("label",))}
     only = ["window none 0.1", "label positive"]
     plan = runner.Plan(file, ["numpy"], folder=folder, queries=20, runs=1, only=only, entries=entries)
     assert {record.kind for record in runner.run(plan).records} == {"label"}
