@@ -36,9 +36,11 @@ class SearchResult:
         How many results of each query are real; one int for one query.
     plan : list of dict, or dict for one query, or None
         With ``explain=True`` how each query was answered: the ``plan`` ("walk", "two-hop", "subgraph", "lists", "scan"
-        or "exact") that gave its results, whether it was ``switched`` to in mid-query, the exact number of ``matches``,
-        what a scan, the two walks, one through sub-graphs and posting lists were estimated to take in microseconds (0
-        where there was nothing to choose), how many ``subgraphs`` hold all matches (0 where none do) with how many
+        or "exact") that gave its results; whether it was ``switched`` to in mid-query, what was ``given_up`` then (the
+        last, or None) and ``why``, and the ``share_around`` the query that had passed where a walk was given up (else
+        1); the exact number of ``matches``; ``actual_us``, the microseconds that it took, of what several queries share
+        its part; what a scan, the two walks, one through sub-graphs and posting lists were estimated to take (0
+        where there was nothing to choose); how many ``subgraphs`` hold all matches (0 where none do) with how many
         ``subgraph_items``, and what was computed.
     """
 

@@ -134,6 +134,11 @@ def test_two_hops_that_cannot_reach_all_are_followed_by_a_scan(
         assert found.counts == min(k, 60)
         assert set(found.ids[: found.counts].tolist()) <= set(np.flatnonzero(mask).tolist())
         assert found.plan["switched"] == (found.plan["plan"] == "scan")
+        if found.plan["switched"]:
+            assert (found.plan["given_up"], found.plan["why"]) == ("two-hop", "it found fewer than k")
+        else:
+            assert (found.plan["given_up"], found.plan["why"]) == (None, "")
+        assert found.plan["actual_us"] > 0 and found.plan["share_around"] == 1
 
 
 def test_the_plan_follows_the_filter(index: annlib.HNSWIndex, points: Points) -> None:

@@ -13,12 +13,28 @@ py::tuple tuple_of(const SearchCost& cost) {
   return py::make_tuple(cost.distances, cost.hops, cost.reranked, cost.reads, cost.bytes_read, cost.cache_hits);
 }
 
+const char* why(GivenUp reason) {
+  switch (reason) {
+    case GivenUp::no:
+      return "";
+    case GivenUp::slow:
+      return "what was left of it would have taken longer than another plan";
+    case GivenUp::too_few:
+      return "it found fewer than k";
+  }
+  return "";
+}
+
 py::dict explained(const PlanReport& report) {
   constexpr double kMicro = 1e-3;
   py::dict result;
   result["plan"] = name_of(report.plan);
-  result["switched"] = report.switched;
+  result["switched"] = report.switched();
+  result["given_up"] = report.switched() ? py::object(py::str(name_of(report.given_up))) : py::none();
+  result["why"] = why(report.reason);
+  result["share_around"] = report.seen;
   result["matches"] = report.matches;
+  result["actual_us"] = report.took * kMicro;
   result["estimated_scan_us"] = report.scan_cost * kMicro;
   result["estimated_walk_us"] = report.walk_cost * kMicro;
   result["estimated_subgraph_us"] = report.subgraph_cost * kMicro;

@@ -27,17 +27,32 @@ inline std::string name_of(Plan plan) { return kPlanNames[static_cast<std::size_
 /// Plans that only an index with a graph over its items has, besides the walk.
 inline bool needs_graph(Plan plan) { return plan == Plan::subgraph || plan == Plan::lists || plan == Plan::two_hops; }
 
+/// Why what was begun did not give the results.
+enum class GivenUp : std::uint8_t {
+  no,
+  slow,     ///< what was left of it would have taken longer than all else
+  too_few,  ///< it found fewer than k
+};
+
 /// What became of one query.
 struct PlanReport {
-  Plan plan = Plan::exact;  ///< that gave the results
-  bool switched = false;    ///< a walk was begun and given up
-  double seen = 1;          ///< the share that had passed around the query by then
+  Plan plan = Plan::exact;       ///< that gave the results
+  Plan given_up = Plan::exact;   ///< what was begun before, the last of that
+  GivenUp reason = GivenUp::no;  ///< no if nothing was
+  double seen = 1;               ///< the share that passed around the query where a walk was given up
+  double took = 0;               ///< nanoseconds; of what several queries share, its part; 0 where nobody asked
   std::uint64_t matches = 0;
   /// Estimated, in nanoseconds; 0 where there was nothing to choose.
   double scan_cost = 0, walk_cost = 0, subgraph_cost = 0, lists_cost = 0, two_hops_cost = 0;
   std::uint64_t subgraphs = 0, subgraph_items = 0;  ///< that hold all that passes, and what they hold
   std::uint64_t distances = 0, hops = 0, reranked = 0;
   std::uint64_t reads = 0, bytes_read = 0, cache_hits = 0;  ///< of an index on disk
+
+  bool switched() const { return reason != GivenUp::no; }
+  void give_up(GivenUp why) {
+    given_up = plan;
+    reason = why;
+  }
 };
 
 /// A way through an index that finds what passes a filter step by step: a walk through a graph, of which a step is a

@@ -13,6 +13,7 @@
 #include "core/parallel.h"
 #include "core/random.h"
 #include "hnsw/hnsw_index.h"
+#include "hnsw/walks.h"
 
 namespace annlib {
 namespace {
@@ -236,11 +237,9 @@ bool HnswIndex::by_lists(const QueryView& query, std::size_t k, const Effort& ef
                          const Planner* planner, PlanReport& report, Scratch& s) const {
   report.plan = Plan::lists;
   const ProbeRequest request{k, state_->lists_for(effort.ef), &passing, query.left_out, planner};
-  if (state_->filter_lists->probe(query, request, s)) s.found = s.nearest.sorted();
-  if (s.found.size() == k) return true;
-  s.found.clear();
-  report.switched = true;
-  return false;
+  const bool done = state_->filter_lists->probe(query, request, s);
+  if (done) s.found = s.nearest.sorted();
+  return settled(done, k, report, s);
 }
 
 }  // namespace annlib

@@ -68,10 +68,7 @@ bool HnswIndex::by_subgraphs(const QueryView& query, const SearchRequest& reques
       rerank(query, k, scan, s.expanded, s);
       collect(k, accept, s);
     }
-    if (s.found.size() == k) return true;
-    s.found.clear();
-    report.switched = true;
-    return false;
+    return settled(done, k, report, s);
   };
   if (forced) return attempt(nullptr);
   const Ways others = ways(effort, filter.count, together);
@@ -152,11 +149,9 @@ bool HnswIndex::search_one(const QueryView& query, const SearchRequest& request,
   const auto attempt = [&](const auto& accept, const auto& patience) {
     report.plan = Plan::walk;
     choose_seeds(passing, s);
-    if (walk_nearest(query, left_out, k, effort, accept, patience, s)) collect(k, accept, s);
-    if (s.found.size() == k) return true;
-    s.found.clear();
-    report.switched = true;
-    return false;
+    const bool done = walk_nearest(query, left_out, k, effort, accept, patience, s);
+    if (done) collect(k, accept, s);
+    return settled(done, k, report, s);
   };
   Acceptance acceptance(passing, state, s);
   const auto by_two_hops = [&] {
@@ -165,12 +160,9 @@ bool HnswIndex::search_one(const QueryView& query, const SearchRequest& request,
     const AcceptSlots accept = acceptance();
     walk_two_hops(query, left_out, k, effort.ef, accept, s);
     collect(k, accept, s);
-    if (s.found.size() == k) return true;
-    s.found.clear();
-    report.switched = true;
-    return false;
+    return settled(true, k, report, s);
   };
-  const bool again = report.switched;  // nor is what has been given up tried again
+  const bool again = report.switched();  // nor is what has been given up tried again
   if (request.plan == Plan::subgraph || (request.plan == Plan::automatic && !again)) {
     if (by_subgraphs(query, request, filter, effort, together, k, acceptance, report, s)) return true;
   }

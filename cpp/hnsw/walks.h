@@ -27,6 +27,14 @@ inline std::size_t effort_of(const FilterIndex& index, std::size_t ef) {
   return index.params.kind == FilterIndexKind::label ? kElsewhere * ef : ef;
 }
 
+/// Whether a plan, which came to its end or was broken off, has found k: else it is given up.
+inline bool settled(bool ended, std::size_t k, PlanReport& report, Scratch& s) {
+  if (s.found.size() == k) return true;
+  s.found.clear();
+  report.give_up(ended ? GivenUp::too_few : GivenUp::slow);
+  return false;
+}
+
 /// Nodes of which the item or one of its twins may be a result.
 class AcceptSlots {
  public:

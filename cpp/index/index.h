@@ -173,8 +173,8 @@ class Index {
   virtual void forget_attribute(const std::string&) {}
   /// One query, under lock_ shared. Appends at most k candidates to s.found, nearest first, with exact distances (or
   /// without vectors, with those of codes); or returns false, which leaves the query to search_together(), which would
-  /// answer up to `together` queries. Of the report, plan, switched, seen and estimates. A query may come again, where
-  /// fewer were left than that: `report` is what it was then.
+  /// answer up to `together` queries. Of the report, plan, what was given up and estimates. A query may come again,
+  /// where fewer were left than that: `report` is what it was then.
   virtual bool search_one(const QueryView& query, const SearchRequest& request, const Passing& filter,
                           std::size_t together, Scratch& s, PlanReport& report) const = 0;
   /// Puts the numbers of queries into an order in which those that look at the same things are side by side. Under

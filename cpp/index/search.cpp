@@ -9,6 +9,7 @@
 #include "core/error.h"
 #include "core/parallel.h"
 #include "index/index.h"
+#include "index/timing.h"
 
 namespace annlib {
 namespace {
@@ -184,8 +185,10 @@ SearchCost Index::search(const VectorBlock& queries, const SearchRequest& reques
     const auto answered = [&](Left& one, std::size_t together) {
       s.found.clear();
       s.cost = one.cost;
+      const Clock::time_point begin = out.plans != nullptr ? Clock::now() : Clock::time_point();
       const bool found = passing.count == 0 ||
                          search_one(view(queries, request, one.query), request, passing, together, s, one.report);
+      if (out.plans != nullptr) one.report.took += nanoseconds_since(begin);
       one.cost = s.cost;
       if (!found) return false;
       write(one.query, passing, one.report, s.cost, s.found);
@@ -205,6 +208,7 @@ SearchCost Index::search(const VectorBlock& queries, const SearchRequest& reques
     if (left.empty()) return total;
     std::vector<QueryView> views;
     for (const Left& one : left) views.push_back(view(queries, request, one.query));
+    const Clock::time_point begin = Clock::now();
     search_together(views, request, passing, s,
                     [&](std::size_t i, Plan plan, const SearchCost& cost, std::span<const Candidate> found) {
                       left[i].report.plan = plan;
@@ -212,6 +216,10 @@ SearchCost Index::search(const VectorBlock& queries, const SearchRequest& reques
                       write(left[i].query, passing, left[i].report, left[i].cost, found);
                       total += left[i].cost;
                     });
+    if (out.plans != nullptr) {
+      const double each = nanoseconds_since(begin) / static_cast<double>(left.size());
+      for (const Left& one : left) out.plans[one.query].took += each;
+    }
     return total;
   };
   return for_queries(queries, request, search_chunk);

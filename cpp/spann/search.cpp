@@ -57,7 +57,7 @@ bool SpannIndex::search_one(const QueryView& query, const SearchRequest& request
     const auto& best = s.nearest.sorted();
     s.found.assign(best.begin(), best.end());
     if (done && (s.found.size() == k || query.left_out != kNoSlot)) return true;
-    report.switched = true;
+    report.give_up(done ? GivenUp::too_few : GivenUp::slow);
     s.found.clear();
     return false;
   };
@@ -68,7 +68,7 @@ bool SpannIndex::search_one(const QueryView& query, const SearchRequest& request
     const double share = static_cast<double>(filter.count) / static_cast<double>(state.table.live());
     const Planner planner(costs.course, share, report.scan_cost);
     report.walk_cost = planner.cost();
-    if (!report.switched && planner.begins() && attempt(&planner)) return true;
+    if (!report.switched() && planner.begins() && attempt(&planner)) return true;
   } else if (request.plan == Plan::walk ||
              (request.plan == Plan::automatic && wanted < state.postings.centroids.count())) {
     if (attempt(nullptr)) return true;
